@@ -1,0 +1,1 @@
+//! The `#[skep::task]` attribute.

@@ -1,0 +1,4 @@
+//! Python's `multiprocessing` for Rust over lock-free shared memory.
+pub use skep_ipc::*;
+#[cfg(not(loom))]
+pub use skep_pool::*;
