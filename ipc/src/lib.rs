@@ -35,3 +35,5 @@ pub use {
     queue::{QueueOptions, SimpleQueue},
     segment::Segment,
 };
+
+pub use bytemuck::Pod;
