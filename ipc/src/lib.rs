@@ -1,6 +1,7 @@
 //! Queues, pipes and locks in shared memory, between processes, that a `kill -9` of any participant cannot wedge.
 //!
 //! - [`SimpleQueue`]: a bounded first-in-first-out queue with any number of producers and consumers.
+//! - [`Pipe`]: messages of any length from one [`Sender`] to one [`Receiver`], written and read in place.
 //!
 //! Anonymous objects travel to other processes by file descriptor; named ones are found under `/dev/shm`. Whether a participant lives is
 //! told by the kernel (OFD locks), never by a timeout. Items are plain values ([`bytemuck::Pod`]).
@@ -10,6 +11,7 @@
 compile_error!("skep runs on Linux only: it stands on memfd, futex and OFD locks");
 
 mod peer;
+mod pipe;
 mod queue;
 mod sync;
 mod wait;
@@ -30,8 +32,9 @@ mod sys;
 
 #[cfg(not(loom))]
 pub use {
-    error::{Error, GetError, Mismatch, PutBatchError, PutError},
+    error::{Error, GetError, Mismatch, PutBatchError, PutError, RecvError, SendError},
     header::{Blueprint, Item, Kind},
+    pipe::{Connection, Pipe, ReadGrant, Receiver, Sender, WriteGrant, pipe},
     queue::{QueueOptions, SimpleQueue},
     segment::Segment,
 };
