@@ -246,6 +246,24 @@ fn a_role_that_is_unclaimed_or_detached_is_waited_for() {
     assert_eq!(*handed_on.receiver().unwrap().recv().unwrap(), *b"late");
 }
 
+/// Whoever looks while the role changes hands sees a holder come and go, and takes neither for a death.
+#[test]
+fn a_role_on_its_way_to_another_holder_is_never_gone() {
+    let pipe = Pipe::new(4096).unwrap();
+    let receiver = pipe.receiver().unwrap();
+    let mut sender = pipe.sender().unwrap();
+    std::thread::scope(|scope| {
+        let handing_on = scope.spawn(move || {
+            for _ in 0..50_000 {
+                sender = sender.detach().unwrap().sender().unwrap();
+            }
+        });
+        while !handing_on.is_finished() {
+            assert!(receiver.is_connected() || handing_on.is_finished());
+        }
+    });
+}
+
 #[test]
 fn after_the_end_of_file_a_new_sender_is_heard() {
     let pipe = Pipe::new(4096).unwrap();
@@ -328,14 +346,19 @@ fn a_forked_child_is_refused_and_disturbs_nothing() {
         0
     });
     assert_eq!((status.code(), status.signal()), (Some(0), None));
-    let held = receiver.recv().unwrap();
     let grant = sender.reserve(3).unwrap();
     let status = in_forked_child(|| {
         assert_eq!(grant.commit(), Err(SendError::Forked));
+        0
+    });
+    assert_eq!((status.code(), status.signal()), (Some(0), None));
+    let held = receiver.recv().unwrap();
+    let status = in_forked_child(|| {
         drop(held);
         0
     });
     assert_eq!((status.code(), status.signal()), (Some(0), None));
+    assert_eq!(sender.try_send(&[0; 4088]), Err(SendError::Full), "the parent still reads there");
 }
 
 /// Positions and lengths that no protocol has written are refused, whatever they are.
