@@ -3,6 +3,9 @@
 pub(crate) mod layout;
 pub(crate) mod ring;
 
+#[cfg(loom)]
+pub(crate) mod model;
+
 #[cfg(not(loom))]
 mod grant;
 #[cfg(not(loom))]

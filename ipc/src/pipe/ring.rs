@@ -160,6 +160,11 @@ impl<'a> SendEnd<'a> {
         record <= self.ring.bytes - self.tail.wrapping_sub(self.head)
     }
 
+    #[cfg(loom)]
+    pub(crate) fn position(&self) -> u64 {
+        self.tail
+    }
+
     /// Where the payload of the next message goes (S2): as many bytes as were reserved are the sender's.
     #[inline]
     pub(crate) fn payload(&self) -> NonNull<u8> {
@@ -217,6 +222,11 @@ impl<'a> ReceiveEnd<'a> {
         } else {
             Err(Refusal::Corrupt)
         }
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn position(&self) -> u64 {
+        self.head
     }
 
     /// Where the payload of the next message is (R3).
