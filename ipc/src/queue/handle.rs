@@ -117,7 +117,7 @@ impl QueueOptions {
     pub fn create<T: Pod>(self, name: &str) -> Result<SimpleQueue<T>, Error> {
         let capacity = self.slots::<T>()?;
         let segment = Segment::build_named(name, &blueprint::<T>(), capacity, self.peers, |body| {
-            init::<T>(body, capacity);
+            init::<T>(body, capacity)
         })?;
         SimpleQueue::join(segment)
     }
@@ -577,7 +577,8 @@ pub(crate) fn blueprint<T: Pod>() -> Blueprint {
 }
 
 /// Fills the body of a new queue.
-pub(crate) fn init<T: Pod>(body: std::ptr::NonNull<u8>, capacity: u64) {
+pub(crate) fn init<T: Pod>(body: std::ptr::NonNull<u8>, capacity: u64) -> Result<(), Error> {
     // SAFETY: called by `Segment::build_*` with the zeroed body of this capacity's length, before the segment is published.
     unsafe { layout::init::<T>(body, capacity) };
+    Ok(())
 }

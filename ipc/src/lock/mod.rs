@@ -1,0 +1,14 @@
+//! Locks between processes, which the death of a holder does not wedge.
+//!
+//! - `pthread.rs`: the C library's robust mutex, as typed calls
+//! - `mutex.rs`: [`Mutex`] and its guard; which deaths leave what
+//! - `raw_sync.rs`: where users of the `raw_sync` crate find its words
+
+mod mutex;
+mod pthread;
+#[cfg(feature = "raw_sync")]
+mod raw_sync;
+
+pub use mutex::{Mutex, MutexGuard};
+#[cfg(feature = "raw_sync")]
+pub use raw_sync::RawParts;
