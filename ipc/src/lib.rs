@@ -43,3 +43,5 @@ pub use {
     queue::{QueueOptions, SimpleQueue},
     segment::Segment,
 };
+
+pub use bytemuck::Pod;
