@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 type Pair = [u64; 2];
 
 /// How many of the instructions are tried, evenly spread.
-const POINTS: u64 = 300;
+const POINTS: u64 = 150;
 
 /// A process that runs `work` with its own handle, stopped before the first instruction of it.
 struct Stepped(libc::pid_t);

@@ -76,7 +76,7 @@ impl QueueOptions {
     /// # Errors
     /// [`Error::Capacity`], [`Error::Peers`].
     pub fn shmem_size<T: Pod>(self) -> Result<usize, Error> {
-        let geometry = segment::possible(&handle::blueprint::<T>(), self.slots::<T>()?, self.peer_limit())?;
+        let geometry = segment::possible(&handle::blueprint::<T>(), self.slots::<T>()?, self.peers)?;
         usize::try_from(geometry.total).map_err(|_| Error::NoMemory { bytes: geometry.total })
     }
 
@@ -107,13 +107,13 @@ impl QueueOptions {
         let adopted = Adopted::new(shmem)?;
         let blueprint = handle::blueprint::<T>();
         let slots = self.slots::<T>()?;
-        let layout = |slots| blueprint.geometry(slots, self.peer_limit());
+        let layout = |slots| blueprint.geometry(slots, self.peers);
         let fits = |geometry: &Geometry| geometry.total <= adopted.bytes;
-        let geometry = segment::possible(&blueprint, slots, self.peer_limit())?;
+        let geometry = segment::possible(&blueprint, slots, self.peers)?;
         if !fits(&geometry) {
             let smaller = (0..slots.ilog2()).rev().map(|bit| 1 << bit);
             return Err(match smaller.into_iter().find(|&slots| layout(slots).is_some_and(|g| fits(&g))) {
-                Some(max) => Error::Capacity { capacity: slots as usize, max: max as usize },
+                Some(max) => Error::Capacity { capacity: self.capacity, max: max as usize },
                 None => Mismatch::Size { found: adopted.bytes, expected: geometry.total }.into(),
             });
         }

@@ -286,6 +286,11 @@ pub(crate) fn close_number(fd: i32) {
 
 // --- odds and ends ---------------------------------------------------------------------------------------------
 
+/// The number of this thread, as the kernel writes it into a robust lock.
+pub(crate) fn thread_id() -> u32 {
+    nix::unistd::gettid().as_raw().cast_unsigned()
+}
+
 /// The machine's page size in bytes.
 pub(crate) fn page_size() -> usize {
     nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)

@@ -10,6 +10,8 @@
 //! The mutex is never destroyed: it has no resources but its bytes.
 
 use crate::error::Error;
+use crate::sync::{AtomicU32, Relaxed, Release};
+use crate::sys;
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
@@ -65,7 +67,26 @@ impl RawMutex {
     #[inline]
     pub(crate) fn try_lock(&self) -> Attempt {
         // SAFETY: an initialised mutex, as creation and attach have checked; mapped as long as `self` is borrowed.
-        Attempt::from_code(unsafe { libc::pthread_mutex_trylock(self.0.get()) })
+        let attempt = Attempt::from_code(unsafe { libc::pthread_mutex_trylock(self.0.get()) });
+        if attempt == Attempt::Unrecoverable {
+            self.finish_refusal();
+        }
+        attempt
+    }
+
+    /// glibc's `pthread_mutex_trylock` takes the lock, finds the mutex unrecoverable, and forgets to release it, so that everybody after it
+    /// would wait for ever instead of being told (seen in 2.36; its other calls do release). The word that it leaves locked is the first one
+    /// of the mutex; the futex interface of the kernel fixes what is in it.
+    #[cold]
+    fn finish_refusal(&self) {
+        if cfg!(target_env = "gnu") {
+            // SAFETY: the first word of the mutex, which is aligned to more than a word; the C library treats it as an atomic.
+            let word = unsafe { &*self.0.get().cast::<AtomicU32>() };
+            if word.load(Relaxed) & libc::FUTEX_TID_MASK == sys::thread_id() {
+                word.store(0, Release); // this thread's: nobody else changes it but to say that he waits
+                sys::futex_wake(word, u32::MAX);
+            }
+        }
     }
 
     /// Takes the lock; sleeps for up to `slice` if it is not free.

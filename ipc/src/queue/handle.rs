@@ -83,8 +83,8 @@ pub struct SimpleQueue<T: Pod> {
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct QueueOptions {
-    capacity: usize,
-    peers: usize,
+    pub(crate) capacity: usize,
+    pub(crate) peers: usize,
 }
 
 impl QueueOptions {
@@ -143,11 +143,6 @@ impl QueueOptions {
         let max = 1 << 62;
         let rounded = self.capacity.checked_next_power_of_two().filter(|_| self.capacity > 0);
         rounded.map(|c| c as u64).ok_or(Error::Capacity { capacity: self.capacity, max })
-    }
-
-    #[cfg(feature = "shared_memory")]
-    pub(crate) fn peer_limit(self) -> usize {
-        self.peers
     }
 }
 
