@@ -1,6 +1,7 @@
 //! Programs that still use `shared_memory` and `raw_sync`, in other processes, together with skep.
 
 #![cfg(not(loom))]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
 

@@ -1,10 +1,10 @@
 //! The mutex, its holder killed after each of its machine instructions, under a debugger's single step.
 
 #![cfg(not(loom))]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use skep::{LockError, Mutex};
-use std::os::fd::AsFd;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// Two numbers that are equal whenever they are in order.
 type Pair = [u64; 2];

@@ -24,6 +24,8 @@ mod header;
 #[cfg(not(loom))]
 mod lock;
 #[cfg(not(loom))]
+mod mapping;
+#[cfg(not(loom))]
 mod segment;
 #[cfg(all(feature = "shared_memory", not(loom)))]
 mod shmem;

@@ -13,11 +13,11 @@ use crate::error::{Error, Mismatch};
 use crate::fork::{self, Epoch};
 #[cfg(feature = "shared_memory")]
 use crate::header::has_magic;
-use crate::header::{Blueprint, Geometry, HEADER_BYTES, MAX_PEERS, take_magic};
+use crate::header::{Blueprint, Geometry, HEADER_BYTES, MAX_PEERS};
+use crate::mapping::Mapping;
 use crate::peer::{self, Entry, JOINED, Membership, Peers, Repair};
-use crate::sync::{Acquire, AtomicU64, Relaxed, Release};
+use crate::sync::{Acquire, Relaxed, Release};
 use crate::sys::{self, FileFacts};
-use memmap2::MmapOptions;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -61,66 +61,6 @@ struct Inner {
     held: Mutex<Vec<bool>>,
     /// Excludes repairers of this process, as the lock on `REPAIR_BYTE` does others.
     repairing: Mutex<()>,
-}
-
-/// Where the bytes are, and what keeps them mapped.
-pub(crate) struct Mapping {
-    base: NonNull<u8>,
-    bytes: u64,
-    _keeper: Box<dyn Send + Sync>,
-}
-
-// SAFETY: the pointer is an address that the keeper, which is both, keeps mapped; who may touch which bytes is the protocols' business.
-unsafe impl Send for Mapping {}
-// SAFETY: as above.
-unsafe impl Sync for Mapping {}
-
-impl Mapping {
-    /// Maps the first `bytes` of a file, which are at least a page.
-    fn of_file(file: &OwnedFd, bytes: u64) -> Result<Self, Error> {
-        let length = usize::try_from(bytes).map_err(|_| Error::NoMemory { bytes })?;
-        let map = MmapOptions::new().len(length).map_raw(file).map_err(|e| Error::os("mmap", e))?;
-        // A mapping is never at address zero; `dangling` would be caught by the first access, not by luck.
-        let base = NonNull::new(map.as_mut_ptr()).unwrap_or(NonNull::dangling());
-        // SAFETY: as long as `map` lives, `bytes` bytes are mapped at `base`, page aligned.
-        Ok(unsafe { Mapping::new(base, bytes, Box::new(map)) })
-    }
-
-    /// Memory that somebody else mapped.
-    ///
-    /// # Safety
-    /// `base` is page aligned, and `bytes` bytes, at least a page, are mapped there for reading and writing as long as `keeper` lives.
-    pub(crate) unsafe fn new(base: NonNull<u8>, bytes: u64, keeper: Box<dyn Send + Sync>) -> Self {
-        Mapping { base, bytes, _keeper: keeper }
-    }
-
-    /// A copy of the header page, as it was when its magic number was written or later.
-    pub(crate) fn header(&self) -> [u8; HEADER_BYTES] {
-        // SAFETY: the mapping is at least a page long and page aligned.
-        let magic = unsafe { self.base.cast::<AtomicU64>().as_ref() };
-        magic.load(Acquire); // pairs with the store in `write_new`
-        // SAFETY: as above; `[u8; N]` has no invalid values.
-        unsafe { self.base.cast::<[u8; HEADER_BYTES]>().read_volatile() }
-    }
-
-    /// Writes the first contents of a zeroed region of `geometry.total` bytes that nobody else uses yet: the magic number last, so that
-    /// whoever finds it, in memory that others have mapped already, finds a whole segment.
-    fn write_new(
-        &self,
-        blueprint: &Blueprint,
-        geometry: &Geometry,
-        init: impl FnOnce(NonNull<u8>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        // SAFETY: the body lies within the `total` bytes of the mapping.
-        init(unsafe { self.base.byte_add(geometry.body as usize) })?;
-        let mut page = blueprint.header(geometry);
-        let magic = take_magic(&mut page);
-        // SAFETY: the mapping is at least a page long and page aligned; nobody else writes to it.
-        unsafe { self.base.cast().write_volatile(page) };
-        // SAFETY: as above.
-        unsafe { self.base.cast::<AtomicU64>().as_ref() }.store(magic, Release); // pairs with the load in `header`
-        Ok(())
-    }
 }
 
 impl Segment {
@@ -210,7 +150,7 @@ impl Segment {
 
     /// Attaches to the segment in a mapping of `file`.
     pub(crate) fn attach(map: Mapping, file: OwnedFd, blueprint: &Blueprint) -> Result<Segment, Error> {
-        let geometry = blueprint.check(&map.header(), map.bytes)?;
+        let geometry = blueprint.check(&map.header(), map.bytes())?;
         Segment::assemble(map, file, geometry)
     }
 
@@ -232,7 +172,7 @@ impl Segment {
                 return Err(taken());
             }
             // SAFETY: the mapping has `total` bytes; the caller owns them, and this is the only builder.
-            unsafe { map.base.write_bytes(0, geometry.total as usize) };
+            unsafe { map.base().write_bytes(0, geometry.total as usize) };
             map.write_new(blueprint, &geometry, init)
         };
         segment.exclusively(build).unwrap_or_else(|| Err(taken()))?;
@@ -271,7 +211,7 @@ impl Segment {
     /// Other processes may write to it at any time: make no references to it beyond atomics.
     pub fn body(&self) -> NonNull<u8> {
         // SAFETY: the body lies within the mapping, as creation and attach have checked.
-        unsafe { self.0.map.base.byte_add(self.0.geometry.body as usize) }
+        unsafe { self.0.map.base().byte_add(self.0.geometry.body as usize) }
     }
 
     /// The bytes of the body.
@@ -297,7 +237,7 @@ impl Segment {
         // SAFETY: the table lies behind the header page within the mapping; zeroes are valid entries; the caller keeps
         // the segment, and with it the mapping.
         unsafe {
-            let entries = self.0.map.base.byte_add(HEADER_BYTES).cast::<Entry>();
+            let entries = self.0.map.base().byte_add(HEADER_BYTES).cast::<Entry>();
             Peers::new(entries, self.0.geometry.peers)
         }
     }

@@ -7,8 +7,9 @@
 use crate::error::{Error, Mismatch};
 use crate::fork::Epoch;
 use crate::header::Geometry;
+use crate::mapping::Mapping;
 use crate::queue::handle::{self, QueueOptions, SimpleQueue};
-use crate::segment::{self, Mapping, Segment};
+use crate::segment::{self, Segment};
 use crate::sys;
 use bytemuck::Pod;
 use shared_memory::Shmem;

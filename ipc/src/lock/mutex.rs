@@ -1,4 +1,4 @@
-//! `Mutex`: a value in shared memory and a robust lock around it.
+//! `Mutex`: a value in shared memory and a robust lock around it. The guard is in `guard.rs`.
 //!
 //! The lock is the C library's (`pthread.rs`): the kernel knows who holds it, and passes it on when the holder ends. Its own way of telling
 //! that is a trap: whoever gets the lock from a dead holder and unlocks it without a word makes it useless for everybody, for ever. So the
@@ -43,6 +43,7 @@
 //!
 //! A thread that ends with its guard forgotten, and a process that executes another program, count as dead holders: the kernel treats them so.
 
+use super::guard::MutexGuard;
 use super::pthread::{Attempt, RawMutex};
 use crate::error::{Error, LockError};
 use crate::header::{Blueprint, Item, Kind};
@@ -50,10 +51,8 @@ use crate::segment::Segment;
 use crate::sync::{AtomicU32, Relaxed, spin_loop};
 use crate::wait::{SLICE, Until};
 use bytemuck::Pod;
-use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
-use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicBool;
@@ -282,8 +281,22 @@ impl<T: Pod> Mutex<T> {
             Attempt::Invalid => return Err(LockError::Corrupt),
         }
         self.held.store(true, Relaxed);
-        let guard = MutexGuard { mutex: self, panicking: std::thread::panicking(), _not_send: PhantomData };
+        let guard = MutexGuard::new(self);
         if guard.is_suspect() { Err(LockError::OwnerDied(guard)) } else { Ok(guard) }
+    }
+
+    /// D2, unless this is a forked child's copy: then the lock is the parent's. During a panic that began under the guard, D1 first.
+    #[inline]
+    pub(super) fn release(&self, panicked: bool) {
+        if !self.segment.is_own() {
+            return;
+        }
+        let control = self.control();
+        if panicked {
+            control.suspect.store(1, Relaxed); // D1
+        }
+        self.held.store(false, Relaxed);
+        control.raw.unlock(); // D2
     }
 
     // --- words ---------------------------------------------------------------------------------------------------
@@ -324,108 +337,6 @@ impl<T: Pod> Drop for Mutex<T> {
             // SAFETY: dropped once, here, and not used again.
             unsafe { ManuallyDrop::drop(&mut self.segment) };
         }
-    }
-}
-
-/// The right to the value of a [`Mutex`], until it is dropped.
-///
-/// It stays in the thread that locked. In a child that `fork()` copied it into, it holds nothing: the child must not use it, and dropping it
-/// there does nothing.
-///
-/// ```compile_fail
-/// fn sent<T: Send>() {}
-/// sent::<skep_ipc::MutexGuard<u64>>();
-/// ```
-#[must_use = "the lock is released as soon as the guard is dropped"]
-pub struct MutexGuard<'a, T: Pod> {
-    mutex: &'a Mutex<T>,
-    /// Whether the thread was panicking already when it locked.
-    panicking: bool,
-    _not_send: PhantomData<*mut ()>,
-}
-
-// SAFETY: a shared guard gives nothing but `&T`.
-unsafe impl<T: Pod + Sync> Sync for MutexGuard<'_, T> {}
-
-impl<T: Pod> MutexGuard<'_, T> {
-    /// Says that the value is in order again after [`LockError::OwnerDied`]: later locks are ordinary ones.
-    pub fn mark_consistent(&mut self) {
-        self.mutex.control().suspect.store(0, Relaxed); // M1
-    }
-
-    /// Whether a holder died, and nobody has [marked](Self::mark_consistent) the value since.
-    #[inline]
-    pub fn is_suspect(&self) -> bool {
-        self.mutex.control().suspect.load(Relaxed) != 0
-    }
-}
-
-impl<'a, T: Pod> LockError<MutexGuard<'a, T>> {
-    /// The guard after a death, once `repair` has brought the value in order and it is marked so; any other error as it is.
-    ///
-    /// ```
-    /// let mutex = skep_ipc::Mutex::new([7_u64; 2])?;
-    /// let pair = mutex.lock().or_else(|e| e.recover(|pair| pair[1] = pair[0]))?;
-    /// assert_eq!(pair[0], pair[1]);
-    /// # drop(pair);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// All but [`OwnerDied`](Self::OwnerDied), without a guard in them, so that they can be passed up.
-    pub fn recover(self, repair: impl FnOnce(&mut T)) -> Result<MutexGuard<'a, T>, LockError<Infallible>> {
-        Err(match self {
-            LockError::OwnerDied(mut guard) => {
-                repair(&mut guard);
-                guard.mark_consistent();
-                return Ok(guard);
-            }
-            LockError::WouldBlock => LockError::WouldBlock,
-            LockError::Timeout => LockError::Timeout,
-            LockError::WouldDeadlock => LockError::WouldDeadlock,
-            LockError::Unrecoverable => LockError::Unrecoverable,
-            LockError::Forked => LockError::Forked,
-            LockError::Corrupt => LockError::Corrupt,
-        })
-    }
-}
-
-impl<T: Pod> Deref for MutexGuard<'_, T> {
-    type Target = T;
-
-    #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: the lock grants the bytes to this thread; any bytes are a valid `T: Pod`.
-        unsafe { self.mutex.value().as_ref() }
-    }
-}
-
-impl<T: Pod> DerefMut for MutexGuard<'_, T> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as in `deref`; the guard is borrowed mutably.
-        unsafe { self.mutex.value().as_mut() }
-    }
-}
-
-impl<T: Pod> Drop for MutexGuard<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        if !self.mutex.segment.is_own() {
-            return; // a forked child's copy: the lock is the parent's
-        }
-        let control = self.mutex.control();
-        if std::thread::panicking() && !self.panicking {
-            control.suspect.store(1, Relaxed); // D1
-        }
-        self.mutex.held.store(false, Relaxed);
-        control.raw.unlock(); // D2
-    }
-}
-
-impl<T: Pod + std::fmt::Debug> std::fmt::Debug for MutexGuard<'_, T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        (**self).fmt(f)
     }
 }
 
