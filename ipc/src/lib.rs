@@ -1,6 +1,7 @@
 //! Queues, pipes and locks in shared memory, between processes, that a `kill -9` of any participant cannot wedge.
 //!
 //! - [`SimpleQueue`]: a bounded first-in-first-out queue with any number of producers and consumers.
+//! - [`Mutex`]: a value that one thread of one process holds at a time.
 //!
 //! Anonymous objects travel to other processes by file descriptor; named ones are found under `/dev/shm`. Whether a participant lives is
 //! told by the kernel (OFD locks), never by a timeout. Items are plain values ([`bytemuck::Pod`]).
@@ -21,14 +22,23 @@ mod fork;
 #[cfg(not(loom))]
 mod header;
 #[cfg(not(loom))]
+mod lock;
+#[cfg(not(loom))]
+mod mapping;
+#[cfg(not(loom))]
 mod segment;
+#[cfg(all(feature = "shared_memory", not(loom)))]
+mod shmem;
 #[cfg(not(loom))]
 mod sys;
 
+#[cfg(all(feature = "raw_sync", not(loom)))]
+pub use lock::RawParts;
 #[cfg(not(loom))]
 pub use {
-    error::{Error, GetError, Mismatch, PutBatchError, PutError},
+    error::{Error, GetError, LockError, Mismatch, PutBatchError, PutError},
     header::{Blueprint, Item, Kind},
+    lock::{Mutex, MutexGuard},
     queue::{QueueOptions, SimpleQueue},
     segment::Segment,
 };
