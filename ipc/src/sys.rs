@@ -42,11 +42,11 @@ pub(crate) fn unnamed_file(bytes: u64) -> Result<OwnedFd, Error> {
     Ok(file)
 }
 
-/// Sets the size and reserves every page, so that a full memory is an error now and not a SIGBUS later.
+/// Makes the file at least this long and reserves every page, so that a full memory is an error now and not a SIGBUS later.
 ///
 /// An anonymous file has no limit of its own: asked for more than there is, the kernel would kill a process to find it. So
 /// what the machine and the control group say is available is looked at first.
-fn reserve(file: &OwnedFd, bytes: u64) -> Result<(), Error> {
+pub(crate) fn reserve(file: &OwnedFd, bytes: u64) -> Result<(), Error> {
     if bytes >= WORTH_A_LOOK && available_memory().is_some_and(|available| bytes > available) {
         return Err(Error::NoMemory { bytes });
     }
@@ -131,13 +131,45 @@ pub(crate) struct FileFacts {
     pub(crate) bytes: u64,
     pub(crate) owner: u32,
     pub(crate) is_regular: bool,
+    /// Device and inode: which file it is.
+    #[cfg(feature = "shared_memory")]
+    pub(crate) identity: (u64, u64),
 }
 
 /// Size, owner and type of a file.
 pub(crate) fn file_facts(file: &OwnedFd) -> Result<FileFacts, Error> {
     let file = File::from(file.try_clone().map_err(|e| Error::os("dup", e))?);
     let meta = file.metadata().map_err(|e| Error::os("fstat", e))?;
-    Ok(FileFacts { bytes: meta.len(), owner: meta.uid(), is_regular: meta.is_file() })
+    Ok(FileFacts {
+        bytes: meta.len(),
+        owner: meta.uid(),
+        is_regular: meta.is_file(),
+        #[cfg(feature = "shared_memory")]
+        identity: (meta.dev(), meta.ino()),
+    })
+}
+
+/// Device and inode of the file whose first byte is mapped at `address`; `None` if none is.
+///
+/// # Errors
+/// [`Error::Os`] if `/proc` cannot be read.
+#[cfg(feature = "shared_memory")]
+pub(crate) fn mapped_file(address: NonNull<u8>) -> Result<Option<(u64, u64)>, Error> {
+    let maps =
+        std::fs::read_to_string("/proc/self/maps").map_err(|e| Error::os("read /proc/self/maps", e))?;
+    // start-end perms offset major:minor inode path
+    let parse = |line: &str| -> Option<(usize, u64, (u64, u64))> {
+        let mut words = line.split_ascii_whitespace();
+        let (start, _) = words.next()?.split_once('-')?;
+        let offset = words.nth(1)?;
+        let (major, minor) = words.next()?.split_once(':')?;
+        let hex = |digits| u32::from_str_radix(digits, 16).ok();
+        let device = libc::makedev(hex(major)?, hex(minor)?);
+        let start = usize::from_str_radix(start, 16).ok()?;
+        Some((start, u64::from_str_radix(offset, 16).ok()?, (device, words.next()?.parse().ok()?)))
+    };
+    let at_start = |&(start, offset, _): &(usize, u64, _)| start == address.addr().get() && offset == 0;
+    Ok(maps.lines().filter_map(parse).find(at_start).map(|(_, _, file)| file))
 }
 
 /// The user that this process acts as.
@@ -298,6 +330,11 @@ pub(crate) unsafe fn unmap_twice(base: NonNull<u8>, bytes: NonZeroUsize) {
 const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 
 // --- odds and ends ---------------------------------------------------------------------------------------------
+
+/// The number of this thread, as the kernel writes it into a robust lock.
+pub(crate) fn thread_id() -> u32 {
+    nix::unistd::gettid().as_raw().cast_unsigned()
+}
 
 /// The machine's page size in bytes.
 pub(crate) fn page_size() -> usize {
