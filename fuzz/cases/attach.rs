@@ -4,7 +4,7 @@
 //! as a list of writes `{ offset: 3 bytes, value: 8 bytes }`; so the fuzzer gets behind the header's checks.
 
 use rustix::fs::{MemfdFlags, memfd_create};
-use skep_ipc::{QueueOptions, SimpleQueue};
+use skep_ipc::{Pod, QueueOptions, SimpleQueue};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -21,7 +21,7 @@ pub fn run(data: &[u8]) {
 }
 
 /// Joins as if the file held a queue of `T`, and if that succeeds, uses it: every call must return.
-fn exercise<T: skep_ipc::Pod>(file: std::os::fd::BorrowedFd<'_>) {
+fn exercise<T: Pod>(file: std::os::fd::BorrowedFd<'_>) {
     let duplicate = || file.try_clone_to_owned().expect("a free descriptor");
     let Ok(mut queue) = SimpleQueue::<T>::from_fd(duplicate()) else { return };
     let mut several = [T::zeroed(); 5];

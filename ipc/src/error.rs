@@ -268,3 +268,45 @@ impl<G> std::fmt::Debug for LockError<G> {
         })
     }
 }
+
+/// Why a pipe did not take a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The message is longer than the pipe, or than the grant that it was written to.
+    #[error("a message of {len} bytes is too long: at most {max} fit")]
+    TooLong {
+        /// The message's length.
+        len: usize,
+        /// The longest that is possible.
+        max: usize,
+    },
+    /// There is no room (for the forms with a timeout: until the time was over).
+    #[error("the pipe is full")]
+    Full,
+    /// The receiver is gone: dropped, or its process ended.
+    #[error("the pipe's receiver is gone")]
+    Disconnected,
+    /// See [`Error::Forked`].
+    #[error("this handle belongs to the process that forked: attach anew in the child")]
+    Forked,
+    /// See [`Error::Corrupt`].
+    #[error("the pipe's shared memory is corrupt: some process wrote where it may not")]
+    Corrupt,
+}
+
+/// Why a pipe gave no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RecvError {
+    /// No message is there (for the forms with a timeout: until the time was over).
+    #[error("the pipe is empty")]
+    Empty,
+    /// The sender is gone, dropped or ended with its process, and all that it sent was received.
+    #[error("the pipe's sender is gone, and the pipe is drained")]
+    Eof,
+    /// See [`Error::Forked`].
+    #[error("this handle belongs to the process that forked: attach anew in the child")]
+    Forked,
+    /// See [`Error::Corrupt`].
+    #[error("the pipe's shared memory is corrupt: some process wrote where it may not")]
+    Corrupt,
+}

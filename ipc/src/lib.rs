@@ -1,6 +1,7 @@
 //! Queues, pipes and locks in shared memory, between processes, that a `kill -9` of any participant cannot wedge.
 //!
 //! - [`SimpleQueue`]: a bounded first-in-first-out queue with any number of producers and consumers.
+//! - [`Pipe`]: messages of any length from one [`Sender`] to one [`Receiver`], written and read in place.
 //! - [`Mutex`]: a value that one thread of one process holds at a time.
 //!
 //! Anonymous objects travel to other processes by file descriptor; named ones are found under `/dev/shm`. Whether a participant lives is
@@ -8,6 +9,7 @@
 #![cfg_attr(loom, allow(dead_code))]
 
 mod peer;
+mod pipe;
 mod queue;
 mod sync;
 mod wait;
@@ -36,9 +38,10 @@ mod sys;
 pub use lock::RawParts;
 #[cfg(not(loom))]
 pub use {
-    error::{Error, GetError, LockError, Mismatch, PutBatchError, PutError},
+    error::{Error, GetError, LockError, Mismatch, PutBatchError, PutError, RecvError, SendError},
     header::{Blueprint, Item, Kind},
     lock::{Mutex, MutexGuard},
+    pipe::{Connection, Pipe, ReadGrant, Receiver, Sender, WriteGrant, pipe},
     queue::{QueueOptions, SimpleQueue},
     segment::Segment,
 };

@@ -214,6 +214,11 @@ impl Segment {
         unsafe { self.0.map.base().byte_add(self.0.geometry.body as usize) }
     }
 
+    /// Where in its file the body starts.
+    pub(crate) fn body_offset(&self) -> u64 {
+        self.0.geometry.body
+    }
+
     /// The bytes of the body.
     pub fn body_len(&self) -> usize {
         self.0.geometry.body_len as usize

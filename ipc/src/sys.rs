@@ -6,11 +6,13 @@ use crate::error::Error;
 use crate::sync::Woken;
 use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, FcntlArg, OFlag, SealFlag};
 use nix::sys::memfd::MFdFlags;
+use nix::sys::mman::{self, MapFlags, ProtFlags};
 use nix::sys::stat::Mode;
 use rustix::thread::futex;
 use std::ffi::c_void;
 use std::fs::File;
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -248,12 +250,12 @@ pub(crate) fn futex_wake(word: &AtomicU32, n: u32) -> usize {
 
 /// A page of this process's own that reads zero in a child of `fork()`.
 pub(crate) fn page_wiped_on_fork() -> Result<NonNull<AtomicU32>, Error> {
-    let length = std::num::NonZeroUsize::MIN.saturating_add(page_size() - 1);
-    let protection = nix::sys::mman::ProtFlags::PROT_READ | nix::sys::mman::ProtFlags::PROT_WRITE;
-    let flags = nix::sys::mman::MapFlags::MAP_PRIVATE;
+    let length = NonZeroUsize::MIN.saturating_add(page_size() - 1);
+    let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    let flags = MapFlags::MAP_PRIVATE;
     // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nothing that exists.
-    let page = unsafe { nix::sys::mman::mmap_anonymous(None, length, protection, flags) }
-        .map_err(|e| Error::os("mmap", e))?;
+    let page =
+        unsafe { mman::mmap_anonymous(None, length, protection, flags) }.map_err(|e| Error::os("mmap", e))?;
     // SAFETY: exactly the page that was mapped in the line above.
     unsafe { madvise_wipe_on_fork(page, length.get()) }?;
     Ok(page.cast())
@@ -283,6 +285,49 @@ pub(crate) fn close_number(fd: i32) {
     // SAFETY: closing is defined for any number; the caller owns the descriptor behind it.
     unsafe { libc::close(fd) };
 }
+
+// --- mappings --------------------------------------------------------------------------------------------------
+
+/// Maps the same `bytes` of a file twice in a row, shared; offset and bytes are whole pages.
+pub(crate) fn map_twice(
+    file: BorrowedFd<'_>,
+    offset: i64,
+    bytes: NonZeroUsize,
+) -> Result<NonNull<u8>, Error> {
+    let both = bytes.checked_mul(TWO).ok_or(Error::NoMemory { bytes: u64::MAX })?;
+    // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nothing that exists.
+    let base = unsafe {
+        mman::mmap_anonymous(
+            None,
+            both,
+            ProtFlags::PROT_NONE,
+            MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE,
+        )
+    }
+    .map_err(|e| Error::os("mmap to reserve addresses", e))?;
+    let (access, flags) =
+        (ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED | MapFlags::MAP_FIXED);
+    for address in [base.addr(), base.addr().saturating_add(bytes.get())] {
+        // SAFETY: `MAP_FIXED` replaces pages of the reservation that was made above, and of nothing else.
+        if let Err(e) = unsafe { mman::mmap(Some(address), bytes, access, flags, file, offset) } {
+            // SAFETY: the reservation of above, of which nobody has heard yet.
+            unsafe { unmap_twice(base.cast(), bytes) };
+            return Err(Error::os("mmap", e));
+        }
+    }
+    Ok(base.cast())
+}
+
+/// Undoes [`map_twice`].
+///
+/// # Safety
+/// `base` is what `map_twice` returned for `bytes`, and nobody uses it any more.
+pub(crate) unsafe fn unmap_twice(base: NonNull<u8>, bytes: NonZeroUsize) {
+    // SAFETY: as the caller promises. It cannot fail for a mapping that exists; if it did, addresses would be lost and nothing else.
+    let _ = unsafe { mman::munmap(base.cast(), 2 * bytes.get()) };
+}
+
+const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 
 // --- odds and ends ---------------------------------------------------------------------------------------------
 
