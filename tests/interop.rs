@@ -113,6 +113,7 @@ impl RawCounter<'_> {
 
 /// A counter, a process in a role that has said it is ready, and the way to hear more of it.
 fn counter_and(role: &str, test: &str) -> (Counter, Other, String, Unlink) {
+    common::end_after(3 * HANG);
     let name = fresh_name(test);
     let unlink = Unlink(name.clone());
     let (mut reports, _reports) = reports(&name);
@@ -132,6 +133,7 @@ fn raw_sync_and_skep_exclude_each_other() {
 
 #[test]
 fn raw_sync_attaches_by_pointers_too() {
+    common::end_after(3 * HANG);
     let counter = Counter::new(41).unwrap();
     let parts = counter.raw_parts();
     // SAFETY: the words of a mutex that outlives this one.
