@@ -104,7 +104,7 @@ impl QueueOptions {
     /// # Errors
     /// [`Error::Capacity`], [`Error::Peers`], [`Error::NoMemory`], [`Error::Os`].
     pub fn anonymous<T: Pod>(self) -> Result<SimpleQueue<T>, Error> {
-        let capacity = self.slots::<T>()?;
+        let capacity = self.slots()?;
         let segment = Segment::build_anonymous(&blueprint::<T>(), capacity, self.peers, |body| {
             init::<T>(body, capacity)
         })?;
@@ -116,7 +116,7 @@ impl QueueOptions {
     /// # Errors
     /// [`Error::Exists`], [`Error::Name`], and as [`anonymous`](Self::anonymous).
     pub fn create<T: Pod>(self, name: &str) -> Result<SimpleQueue<T>, Error> {
-        let capacity = self.slots::<T>()?;
+        let capacity = self.slots()?;
         let segment = Segment::build_named(name, &blueprint::<T>(), capacity, self.peers, |body| {
             init::<T>(body, capacity)
         })?;
@@ -140,7 +140,7 @@ impl QueueOptions {
         }
     }
 
-    pub(crate) fn slots<T: Pod>(self) -> Result<u64, Error> {
+    pub(crate) fn slots(self) -> Result<u64, Error> {
         let max = 1 << 62;
         let rounded = self.capacity.checked_next_power_of_two().filter(|_| self.capacity > 0);
         rounded.map(|c| c as u64).ok_or(Error::Capacity { capacity: self.capacity, max })

@@ -259,10 +259,10 @@ impl<'a, T: Pod> Ring<'a, T> {
     /// G1 to G3, for up to `wanted` positions.
     #[inline]
     fn claim_published(&self, wanted: u64) -> Result<Claim, Refusal> {
-        if self.control.signals.0.orphans.load(Acquire) & PRESENT != 0 {
-            if let Some(p) = self.adopt() {
-                return Ok(Claim { first: p, count: 1 });
-            }
+        if self.control.signals.0.orphans.load(Acquire) & PRESENT != 0
+            && let Some(p) = self.adopt()
+        {
+            return Ok(Claim { first: p, count: 1 });
         }
         let head = &self.control.head.0;
         let mut announced = false;
