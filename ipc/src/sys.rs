@@ -341,3 +341,42 @@ pub(crate) fn page_size() -> usize {
         .and_then(|n| usize::try_from(n).ok())
         .unwrap_or(4096)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::Ordering;
+
+    /// Whether a thread of this process sleeps in a futex.
+    fn is_asleep(thread: libc::pid_t) -> bool {
+        std::fs::read_to_string(format!("/proc/self/task/{thread}/syscall"))
+            .is_ok_and(|line| line.split(' ').next() == Some(&libc::SYS_futex.to_string()))
+    }
+
+    /// The kernel reads the number of those to wake as signed: of `u32::MAX` it would make -1, and wake one.
+    #[test]
+    fn a_wake_of_all_wakes_all() {
+        static WORD: AtomicU32 = AtomicU32::new(0);
+        let (tell, told) = std::sync::mpsc::channel();
+        let threads: Vec<_> = (0..3)
+            .map(|_| {
+                let tell = tell.clone();
+                std::thread::spawn(move || {
+                    // SAFETY: a plain system call.
+                    tell.send(unsafe { libc::gettid() }).unwrap();
+                    while WORD.load(Ordering::Acquire) == 0 {
+                        futex_wait(&WORD, 0, None);
+                    }
+                })
+            })
+            .collect();
+        for thread in told.iter().take(3) {
+            while !is_asleep(thread) {
+                std::thread::yield_now();
+            }
+        }
+        WORD.store(1, Ordering::Release);
+        assert_eq!(futex_wake(&WORD, u32::MAX), 3);
+        threads.into_iter().for_each(|t| t.join().unwrap());
+    }
+}
