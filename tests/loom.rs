@@ -136,7 +136,7 @@ fn a_producer_and_a_consumer_keep_order_over_a_lap() {
     report("producer and consumer over a lap, capacity 1", || {
         let outcomes = Outcomes::new();
         let seen = outcomes.clone();
-        let explored = explore(2, move || {
+        let explored = explore(3, move || {
             let queue = Queue::<u64>::new(1, 2);
             let (a, b) = (queue.peer(0), queue.peer(1));
             let a = spawn(move || (a.try_put(1), a.try_put(2)));

@@ -6,9 +6,6 @@
 //! told by the kernel (OFD locks), never by a timeout. Items are plain values ([`bytemuck::Pod`]).
 #![cfg_attr(loom, allow(dead_code))]
 
-#[cfg(not(target_os = "linux"))]
-compile_error!("skep runs on Linux only: it stands on memfd, futex and OFD locks");
-
 mod peer;
 mod queue;
 mod sync;
@@ -35,3 +32,5 @@ pub use {
     queue::{QueueOptions, SimpleQueue},
     segment::Segment,
 };
+
+pub use bytemuck::Pod;

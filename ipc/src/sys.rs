@@ -41,7 +41,13 @@ pub(crate) fn unnamed_file(bytes: u64) -> Result<OwnedFd, Error> {
 }
 
 /// Sets the size and reserves every page, so that a full memory is an error now and not a SIGBUS later.
+///
+/// An anonymous file has no limit of its own: asked for more than there is, the kernel would kill a process to find it. So
+/// what the machine and the control group say is available is looked at first.
 fn reserve(file: &OwnedFd, bytes: u64) -> Result<(), Error> {
+    if bytes >= WORTH_A_LOOK && available_memory().is_some_and(|available| bytes > available) {
+        return Err(Error::NoMemory { bytes });
+    }
     let length = i64::try_from(bytes).map_err(|_| Error::NoMemory { bytes })?;
     loop {
         match nix::fcntl::fallocate(file, FallocateFlags::empty(), 0, length) {
@@ -53,6 +59,26 @@ fn reserve(file: &OwnedFd, bytes: u64) -> Result<(), Error> {
             Err(e) => return Err(Error::os("fallocate", e)),
         }
     }
+}
+
+/// Below this a reservation is made without a look at what is available.
+const WORTH_A_LOOK: u64 = 1 << 20;
+
+/// How many bytes may be allocated without harm, as far as the kernel tells.
+fn available_memory() -> Option<u64> {
+    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let machine = line.trim().trim_end_matches(" kB").parse::<u64>().ok()?.saturating_mul(1024);
+    // In a container its own group is mounted there, in version 2 or 1.
+    let group = [
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ]
+    .iter()
+    .filter_map(|(limit, usage)| Some(number(limit)?.saturating_sub(number(usage)?)))
+    .min();
+    Some(machine.min(group.unwrap_or(u64::MAX)))
 }
 
 /// Forbids to shrink or grow the file, and to change that.

@@ -27,7 +27,7 @@
 //! 2. Only the holder of a position changes its slot, but for repair, which does so when no living participant can be the holder.
 //! 3. A turn that belongs to position p or later was written by somebody who had seen p claimed. So after reading one (Acquire), a participant
 //!    that still finds `tail` (or `head`) at p looks at words that no protocol has written: corrupt.
-//! 4. Every index is masked; no word in shared memory can lead outside of the slots.
+//! 4. Every index is masked and positions wrap; no word in shared memory can lead outside of the slots, or to a panic.
 //!
 //! # Repair of dead peer d, whose intent covers p
 //! - R1 (put): `tail` ≤ p (Acquire): nobody claimed it. Else K1: the turn is not `free(p)`: it was published. Else a living peer's intent covers p: it
@@ -104,7 +104,21 @@ impl Intent {
             return 0..0;
         }
         let first = end - back;
-        first..end.min(first + self.count())
+        first..end.min(first.saturating_add(self.count()))
+    }
+}
+
+/// Positions that belong to whoever claimed them.
+struct Claim {
+    first: u64,
+    count: u64,
+}
+
+impl Claim {
+    #[inline]
+    fn positions(&self) -> impl Iterator<Item = u64> {
+        let first = self.first;
+        (0..self.count).map(move |n| first.wrapping_add(n))
     }
 }
 
@@ -156,8 +170,8 @@ impl<'a, T: Pod> Ring<'a, T> {
     pub(crate) fn try_put(&self, values: &[T]) -> Result<usize, Refusal> {
         let wanted = (values.len().min(MAX_BATCH) as u64).min(self.capacity);
         let claim = self.claim_free(wanted)?;
-        let put = (claim.end - claim.start) as usize;
-        for (p, &value) in claim.zip(values) {
+        let put = claim.count as usize;
+        for (p, &value) in claim.positions().zip(values) {
             let slot = self.slot(p);
             slot.value.write(value); // P4
             slot.turn.store(published(p), Release); // P5 pairs with G1
@@ -167,7 +181,7 @@ impl<'a, T: Pod> Ring<'a, T> {
 
     /// P1 to P3, for up to `wanted` positions.
     #[inline]
-    fn claim_free(&self, wanted: u64) -> Result<Range<u64>, Refusal> {
+    fn claim_free(&self, wanted: u64) -> Result<Claim, Refusal> {
         let tail = &self.control.tail.0;
         let mut announced = false;
         let refusal = loop {
@@ -177,14 +191,14 @@ impl<'a, T: Pod> Ring<'a, T> {
             }
             let turn = self.slot(p).turn.load(Acquire); // P1 pairs with G5 and K3
             if turn == free(p) {
-                let mut end = p + 1;
-                while end < p + wanted && self.slot(end).turn.load(Acquire) == free(end) {
-                    end += 1;
-                }
-                self.announce(Intent::new(Side::Put, p, end - p));
+                let ready =
+                    |&n: &u64| self.slot(p.wrapping_add(n)).turn.load(Acquire) == free(p.wrapping_add(n));
+                let count = 1 + (1..wanted).take_while(ready).count() as u64;
+                let end = p.wrapping_add(count);
+                self.announce(Intent::new(Side::Put, p, count));
                 announced = true;
                 if tail.compare_exchange(p, end, AcqRel, Relaxed).is_ok() {
-                    return Ok(p..end); // P3
+                    return Ok(Claim { first: p, count }); // P3
                 }
             } else if tail.load(Relaxed) == p {
                 // Invariant 3; a turn of an earlier position means that the slot is still in use.
@@ -204,8 +218,8 @@ impl<'a, T: Pod> Ring<'a, T> {
     #[inline]
     pub(crate) fn try_get(&self, into: &mut [T]) -> Result<usize, Refusal> {
         let claim = self.claim_published(into.len().min(MAX_BATCH) as u64)?;
-        let got = (claim.end - claim.start) as usize;
-        for (p, place) in claim.zip(into) {
+        let got = claim.count as usize;
+        for (p, place) in claim.positions().zip(into) {
             *place = self.read(p); // G4
             self.release(p);
         }
@@ -215,7 +229,7 @@ impl<'a, T: Pod> Ring<'a, T> {
     /// Claims one position without releasing it: G1 to G3.
     #[inline]
     pub(crate) fn try_claim(&self) -> Result<u64, Refusal> {
-        self.claim_published(1).map(|claim| claim.start)
+        self.claim_published(1).map(|claim| claim.first)
     }
 
     /// The item at a position that the caller holds.
@@ -227,7 +241,7 @@ impl<'a, T: Pod> Ring<'a, T> {
     /// G5: gives up a position that the caller holds; its item is gone.
     #[inline]
     pub(crate) fn release(&self, p: u64) {
-        self.slot(p).turn.store(free(p + self.capacity), Release); // G5 pairs with P1
+        self.slot(p).turn.store(free(p.wrapping_add(self.capacity)), Release); // G5 pairs with P1
     }
 
     /// Gives up a position that the caller holds; its item goes to the next consumer.
@@ -240,10 +254,10 @@ impl<'a, T: Pod> Ring<'a, T> {
 
     /// G1 to G3, for up to `wanted` positions.
     #[inline]
-    fn claim_published(&self, wanted: u64) -> Result<Range<u64>, Refusal> {
+    fn claim_published(&self, wanted: u64) -> Result<Claim, Refusal> {
         if self.control.signals.0.orphans.load(Acquire) & PRESENT != 0 {
             if let Some(p) = self.adopt() {
-                return Ok(p..p + 1);
+                return Ok(Claim { first: p, count: 1 });
             }
         }
         let head = &self.control.head.0;
@@ -252,19 +266,20 @@ impl<'a, T: Pod> Ring<'a, T> {
             let p = head.load(Relaxed);
             let turn = self.slot(p).turn.load(Acquire); // G1 pairs with P5 and K2
             if turn == published(p) {
-                let mut end = p + 1;
-                while end < p + wanted && self.slot(end).turn.load(Acquire) == published(end) {
-                    end += 1;
-                }
-                self.announce(Intent::new(Side::Get, p, end - p));
+                let ready = |&n: &u64| {
+                    self.slot(p.wrapping_add(n)).turn.load(Acquire) == published(p.wrapping_add(n))
+                };
+                let count = 1 + (1..wanted).take_while(ready).count() as u64;
+                let end = p.wrapping_add(count);
+                self.announce(Intent::new(Side::Get, p, count));
                 announced = true;
                 if head.compare_exchange(p, end, AcqRel, Relaxed).is_ok() {
-                    return Ok(p..end); // G3
+                    return Ok(Claim { first: p, count }); // G3
                 }
             } else if turn == skipped(p) {
                 self.announce(Intent::new(Side::Get, p, 1));
                 announced = true;
-                if head.compare_exchange(p, p + 1, AcqRel, Relaxed).is_ok() {
+                if head.compare_exchange(p, p.wrapping_add(1), AcqRel, Relaxed).is_ok() {
                     self.release(p);
                     self.control.signals.0.space.wake(1);
                     continue;
@@ -410,8 +425,8 @@ impl<'a, T: Pod> Ring<'a, T> {
                 continue;
             }
             let (repaired, is_orphan) = match side {
-                Side::Put => (skipped(p), false),                                    // K2
-                Side::Get if seen == skipped(p) => (free(p + self.capacity), false), // K3
+                Side::Put => (skipped(p), false), // K2
+                Side::Get if seen == skipped(p) => (free(p.wrapping_add(self.capacity)), false), // K3
                 Side::Get => (orphaned(p), true),
             };
             if turn.compare_exchange(seen, repaired, AcqRel, Relaxed).is_ok() && is_orphan {

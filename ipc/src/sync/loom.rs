@@ -14,22 +14,43 @@ pub(crate) fn spin_loop() {
     yield_now();
 }
 
+/// Makes loom consider every order of two accesses to a word, loads included.
+///
+/// Loom reorders an access with the *last* one to the same object only. A thread that loads a word and then stores to it hides with its own load
+/// what another thread has loaded before, and the order in which that one comes later is never explored. A store to a word beside it, before
+/// each access, conflicts with its predecessor whatever that was; as nobody loads that word, it orders nothing else.
+struct Witness(loom::sync::atomic::AtomicU32);
+
+impl Witness {
+    fn access(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
 macro_rules! atomic {
     ($name:ident, $inner:ty, $value:ty) => {
         /// A shared word; each operation on it is a step.
-        pub(crate) struct $name($inner);
+        pub(crate) struct $name($inner, Witness);
 
         impl $name {
             pub(crate) fn new(value: $value) -> Self {
-                Self(<$inner>::new(value))
+                Self(<$inner>::new(value), Witness(loom::sync::atomic::AtomicU32::new(0)))
+            }
+
+            fn step(&self) -> bool {
+                let alive = step();
+                if alive {
+                    self.1.access();
+                }
+                alive
             }
 
             pub(crate) fn load(&self, order: Ordering) -> $value {
-                if step() { self.0.load(order) } else { 0 }
+                if self.step() { self.0.load(order) } else { 0 }
             }
 
             pub(crate) fn store(&self, value: $value, order: Ordering) {
-                if step() {
+                if self.step() {
                     self.0.store(value, order);
                 }
             }
@@ -41,7 +62,11 @@ macro_rules! atomic {
                 success: Ordering,
                 failure: Ordering,
             ) -> Result<$value, $value> {
-                if step() { self.0.compare_exchange(current, new, success, failure) } else { Ok(current) }
+                if self.step() {
+                    self.0.compare_exchange(current, new, success, failure)
+                } else {
+                    Ok(current)
+                }
             }
         }
     };
