@@ -186,7 +186,8 @@ fn chunks_may_have_large_results() {
 fn a_panic_is_its_tasks_error_with_message_and_place() {
     let pool = pool(1);
     let before = pool.stats();
-    let Err(TaskError::Panicked { message, location }) = pool.apply(panic_with, "no such thing".into()) else {
+    let Err(TaskError::Panicked { message, location }) = pool.apply(panic_with, "no such thing".into())
+    else {
         panic!("the task did not panic")
     };
     assert_eq!(message, "no such thing");

@@ -1,6 +1,8 @@
 //! What happens when processes die.
 
-use crate::support::{CAP, is_dead, kill, numbers_in, pool, printed, program, this_program, until, zygote_of};
+use crate::support::{
+    CAP, is_dead, kill, numbers_in, pool, printed, program, this_program, until, zygote_of,
+};
 use crate::tasks::*;
 use skep::{Cause, Pool, TaskError};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -133,12 +135,11 @@ fn a_killed_zygote_is_replaced() {
     for round in 0..5 {
         until("there are two workers", || pool.stats().worker_pids.len() == 2);
         let (old, zygote) = (pool.stats().worker_pids, zygote_of(&pool));
-        let future = pool.apply_async(nap, 10_000);
+        let future = pool.apply_async(nap, 100);
         kill(zygote, libc::SIGKILL);
-        // Permitted: it was running and is lost; or it was queued, and would run in a new worker.
-        if let Ok(result) = future.get_timeout(Duration::from_secs(5)) {
-            assert_eq!(cause(result), Cause::Unknown);
-        }
+        // Permitted: it was running and is lost; or it was queued still, and runs in a new worker.
+        let result = future.get();
+        assert!(result.is_ok() || cause(result) == Cause::Unknown);
         assert_eq!(pool.apply(square, round), Ok(round * round));
         assert!(old.into_iter().all(is_dead));
     }

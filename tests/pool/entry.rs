@@ -14,6 +14,7 @@ crate::laws!(
     a_program_works_after_it_was_renamed,
     a_program_works_after_it_was_deleted,
     a_program_works_with_its_standard_streams_closed,
+    under_a_file_size_limit_there_is_an_error,
     a_marker_in_the_environment_alone_means_nothing,
     a_task_may_have_a_pool_of_its_own,
 );
@@ -64,6 +65,13 @@ fn a_program_works_with_its_standard_streams_closed() {
     let status = std::process::Command::new("sh").args(["-c", shell]).arg(this_program()).arg(&file).status();
     assert!(status.unwrap().success());
     assert_eq!(fs::read_to_string(file).unwrap(), "49");
+}
+
+fn under_a_file_size_limit_there_is_an_error() {
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "ulimit -f 100000; exec \"$0\" as:error"]).arg(this_program());
+    let said = printed(shell);
+    assert!(said.contains("ulimit -f"), "{said}");
 }
 
 fn a_marker_in_the_environment_alone_means_nothing() {

@@ -78,6 +78,7 @@ pub fn after_init() {
             let pool = pool(1);
             let _ = pool.apply(announce_grandchild_and_hang, path());
         }
+        "error" => println!("{}", Pool::new().unwrap_err()),
         "stillborn" => println!("{}", Pool::builder().workers(2).build().unwrap_err()),
         "barren" => barren(),
         "fork" => fork(),
@@ -158,13 +159,16 @@ fn leave_nothing() {
         if round % 3 == 0 {
             kill(zygote_of(&pool), libc::SIGKILL);
         }
-        if round % 2 == 0 {
-            kill(pool.stats().worker_pids[0], libc::SIGKILL);
+        if let (0, Some(worker)) = (round % 2, pool.stats().worker_pids.first()) {
+            kill(*worker, libc::SIGKILL);
         }
         drop(pool);
         drop((futures, hanging));
     }
     // A thread that was joined may stay listed for a moment.
     until("the threads are gone", || count().1 == before.1);
-    println!("{}", if count() == before { "nothing left".into() } else { format!("{before:?}, then {:?}", count()) });
+    println!(
+        "{}",
+        if count() == before { "nothing left".into() } else { format!("{before:?}, then {:?}", count()) }
+    );
 }
