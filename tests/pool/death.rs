@@ -16,6 +16,7 @@ crate::laws!(
     a_task_declared_retry_is_run_again,
     a_task_is_not_retried_for_ever,
     a_map_of_retry_tasks_survives_any_number_of_kills,
+    kills_between_tasks_neither_lose_nor_double_one,
     a_killed_worker_costs_at_most_one_task,
     killing_idle_workers_is_no_crash_loop,
     a_killed_zygote_is_replaced,
@@ -109,6 +110,27 @@ fn a_map_of_retry_tasks_survives_any_number_of_kills() {
     });
 }
 
+fn kills_between_tasks_neither_lose_nor_double_one() {
+    let pool = Pool::builder().workers(2).queue_depth(16).build().unwrap();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let killer = scope.spawn(|| kill_workers(&pool, &stop, u32::MAX));
+        let mut rounds = 0;
+        until("there were enough kills", || {
+            let mut results: Vec<u64> =
+                pool.imap_unordered(square_quickly, 0..2000).map(Result::unwrap).collect();
+            results.sort_unstable();
+            assert!(results.into_iter().eq((0..2000).map(|n| n * n)));
+            assert_eq!(pool.map(square_quickly, 0..2000).unwrap()[1999], 1999 * 1999);
+            rounds += 1;
+            pool.stats().workers_lost > 300
+        });
+        stop.store(true, Ordering::Relaxed);
+        killer.join().unwrap();
+        assert_eq!(pool.stats().tasks_done, rounds * 4000);
+    });
+}
+
 fn a_killed_worker_costs_at_most_one_task() {
     let pool = pool(2);
     let stop = AtomicBool::new(false);
@@ -141,7 +163,7 @@ fn a_killed_zygote_is_replaced() {
         let result = future.get();
         assert!(result.is_ok() || cause(result) == Cause::Unknown);
         assert_eq!(pool.apply(square, round), Ok(round * round));
-        assert!(old.into_iter().all(is_dead));
+        until("the old workers are gone", || old.iter().copied().all(is_dead));
     }
 }
 

@@ -109,6 +109,12 @@ pub fn die_at_first(file: PathBuf, survives: u32) -> u32 {
     starts
 }
 
+/// Quick enough that a kill mostly hits the code around it.
+#[skep::task(retry = 200)]
+pub fn square_quickly(n: u64) -> u64 {
+    n * n
+}
+
 /// Slow enough to be caught in the middle.
 #[skep::task(retry = 200)]
 pub fn square_slowly(n: u64) -> u64 {
