@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 
 /// How long processes that were killed may take to die.
 const DYING: Duration = Duration::from_secs(5);
+/// How long the zygote may take to reap them, before it is killed as well.
+const REAPING: Duration = Duration::from_secs(1);
 /// So many zygotes in a row may die without one worker having started.
 const ZYGOTES: u32 = 3;
 /// So many workers in a row, beyond the number of workers, may die before they take tasks.
@@ -285,7 +287,7 @@ impl Supervisor {
     /// process is left to an init that does not reap.
     fn end_processes(&mut self) {
         self.kill_workers();
-        let deadline = Instant::now() + DYING;
+        let deadline = Instant::now() + REAPING;
         while !(self.workers.is_empty() && self.starting.is_empty()) {
             let left = deadline.saturating_duration_since(Instant::now());
             if !sys::has_ended(&self.zygote.socket, left) || !self.listen() {
