@@ -3,7 +3,6 @@
 //! A call that the kernel may interrupt is repeated.
 
 use crate::error::Error;
-use crate::sync::Woken;
 use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, FcntlArg, OFlag, SealFlag};
 use nix::sys::memfd::MFdFlags;
 use nix::sys::mman::{self, MapFlags, ProtFlags};
@@ -229,21 +228,19 @@ pub(crate) fn is_byte_locked(file: BorrowedFd<'_>, byte: i64) -> Result<bool, Er
 
 // --- futex -----------------------------------------------------------------------------------------------------
 
-/// Sleeps while `word` is `expected`, at most for `timeout`.
-pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> Woken {
+/// Sleeps while `word` is `expected`, at most for `timeout`. May return for no reason; the caller looks again.
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) {
     let timeout = timeout.map(|t| futex::Timespec {
         tv_sec: t.as_secs().try_into().unwrap_or(i64::MAX),
         tv_nsec: t.subsec_nanos().into(),
     });
-    match futex::wait(word, futex::Flags::empty(), expected, timeout.as_ref()) {
-        Err(rustix::io::Errno::TIMEDOUT) => Woken::TimedOut,
-        Ok(()) | Err(_) => Woken::Perhaps,
-    }
+    let _ = futex::wait(word, futex::Flags::empty(), expected, timeout.as_ref());
 }
 
 /// Wakes up to `n` sleepers; says how many slept.
 pub(crate) fn futex_wake(word: &AtomicU32, n: u32) -> usize {
-    futex::wake(word, futex::Flags::empty(), n).unwrap_or(0)
+    // The kernel reads the number as signed, and wakes one if it is negative.
+    futex::wake(word, futex::Flags::empty(), n.min(i32::MAX as u32)).unwrap_or(0)
 }
 
 // --- fork ------------------------------------------------------------------------------------------------------
