@@ -87,12 +87,11 @@ pub fn hash_stream(input: &mut impl Read) -> io::Result<(Digest, u64)> {
     Ok((hash.finalize().into(), length))
 }
 
-/// An error's reason in the system's words.
+/// An error's reason in the system's words, without its number.
 pub fn reason(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(errno) => Errno::from_raw(errno).desc().to_owned(),
-        None => error.to_string(),
-    }
+    let text = error.to_string();
+    let number = error.raw_os_error().map(|errno| format!(" (os error {errno})")).unwrap_or_default();
+    text.strip_suffix(&number).unwrap_or(&text).to_owned()
 }
 
 fn hash_whole(path: &[u8], links: Links) -> Hashed {

@@ -52,7 +52,7 @@ fn checksum(paths: Vec<OsString>, workers: Option<NonZeroUsize>) -> u8 {
         Ok(walk) => walk,
         Err(missing) => {
             for path in missing {
-                say(format_args!("{}: {}", readable(&path.path), path.reason.desc()));
+                say(format_args!("{}: {}", readable(&path.path), hash::reason(&path.reason.into())));
             }
             return UNUSABLE;
         }
@@ -63,7 +63,7 @@ fn checksum(paths: Vec<OsString>, workers: Option<NonZeroUsize>) -> u8 {
     let files = walk.filter_map(|found| match found {
         Ok(file) => Some((file, ())),
         Err(unreadable) => {
-            ui.complain(&unreadable.path, unreadable.reason.desc());
+            ui.complain(&unreadable.path, hash::reason(&unreadable.reason.into()));
             None
         }
     });
