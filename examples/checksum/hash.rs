@@ -32,7 +32,7 @@ use crate::list::Digest;
 /// How much of a file one task reads: about 20 ms of work, which is what a killed worker costs at most.
 pub const PIECE: u64 = 32 << 20;
 
-/// Read at once: small enough to stay in the core's own cache until it is hashed.
+/// Read at once: it fits into a core's own cache until it is hashed. From 32 KiB to 1 MiB the speed hardly differs.
 const BUFFER: usize = 128 << 10;
 
 /// A file's digest and length, or why there is none.

@@ -110,7 +110,10 @@ fn start(workers: Option<NonZeroUsize>) -> Option<Pool> {
 fn finish(pool: &Pool, ui: &Ui, ended: Result<(), Stop>) -> u8 {
     let code = match ended {
         // Who closed the output wants no more of it: no word, as when SIGPIPE ends `sha256sum`.
-        Err(Stop::Output(error)) if error.kind() == ErrorKind::BrokenPipe => return CLOSED_OUTPUT,
+        Err(Stop::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
+            ui.clear();
+            return CLOSED_OUTPUT;
+        }
         Err(Stop::Output(error)) => {
             ui.say(format_args!("standard output: {}", hash::reason(&error)));
             SOME_FAILED

@@ -25,8 +25,8 @@ use crate::{
 const BATCH_FILES: usize = 64;
 /// ...or so many bytes, whichever comes first; a bigger file goes alone.
 const BATCH_BYTES: u64 = 1 << 20;
-/// Jobs in line at most: 65 536 small files, some 10 MB.
-const LINE: u64 = 1024;
+/// Jobs in line at most: a quarter of a million small files, some 50 MB, if a huge one holds up the line.
+const LINE: u64 = 4096;
 
 /// Why a run ended before its files did.
 pub enum Stop {

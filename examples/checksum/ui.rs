@@ -102,9 +102,14 @@ impl Ui {
         self.bar.suspend(|| say(what));
     }
 
+    /// Takes the bar away for good.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+
     /// The last line.
     pub fn finish(&self, workers: usize, lost: u64) {
-        self.bar.finish_and_clear();
+        self.clear();
         if lost > 0 {
             let (were, their) = if lost == 1 { ("worker was", "its") } else { ("workers were", "their") };
             self.say(format_args!("{lost} {were} lost and replaced; {their} unfinished work was done again"));

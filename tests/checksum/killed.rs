@@ -174,3 +174,19 @@ fn a_file_that_vanishes_midway_is_named_and_the_rest_goes_on() {
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stderr.contains("checksum: d: No such file or directory"), "{stderr}");
 }
+
+#[test]
+fn a_big_file_that_is_replaced_midway_is_not_hashed_into_the_other() {
+    let tree = two_big_files();
+    sparse(&tree.path().join("b"), 10 << 30);
+    sparse(&tree.path().join("other"), 10 << 30);
+    let theirs = find_sort_sha256sum(tree.path(), &["a", "c"]);
+    let mut run = Running::start(tree.path(), &["--workers", "2", "a", "b", "c"]);
+    let first = run.first_line();
+    wait_for("a worker inside b", || run.mark.has_open(&tree.path().join("b")).then_some(()));
+    fs::rename(tree.path().join("other"), tree.path().join("b")).expect("a replacement");
+    let (rest, stderr, code) = run.end();
+    assert_same(&[first, rest].concat(), &theirs);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("checksum: b: replaced by another file while it was read"), "{stderr}");
+}

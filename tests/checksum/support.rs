@@ -118,6 +118,15 @@ impl Mark {
         .collect()
     }
 
+    /// Whether one of them has this file open.
+    pub fn has_open(&self, path: &Path) -> bool {
+        let open = |pid| fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        self.bearers()
+            .iter()
+            .flat_map(|process| open(process.pid))
+            .any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == path))
+    }
+
     /// The workers: grandchildren of the main process, which makes them through its zygote.
     pub fn workers(&self, main: i32) -> Vec<i32> {
         let all = self.bearers();
