@@ -48,7 +48,7 @@ pub enum Links {
 }
 
 /// Hashes small files, each path ended by a NUL byte as `xargs -0` takes them.
-#[skep::task(retry = 1000)]
+#[skep::task(retry = 255)]
 pub fn hash_files(paths: Vec<u8>, links: Links) -> Vec<Hashed> {
     paths.split_inclusive(|byte| *byte == 0).map(|path| hash_whole(&path[..path.len() - 1], links)).collect()
 }
@@ -58,7 +58,7 @@ pub fn hash_files(paths: Vec<u8>, links: Links) -> Vec<Hashed> {
 /// SHA-256 goes through a file in order, so its pieces follow one another, but each is a task of its own: the state
 /// of the hash travels from one to the next. So progress shows inside a file, and a death in the last second of
 /// 10 GB repeats one piece.
-#[skep::task(retry = 1000)]
+#[skep::task(retry = 255)]
 pub fn hash_piece(path: Vec<u8>, links: Links, from: Option<Paused>) -> Result<Piece, String> {
     hash_from(&path, links, from).map_err(|error| reason(&error))
 }
