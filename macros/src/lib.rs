@@ -1,1 +1,24 @@
-//! The `#[skep::task]` attribute.
+//! The `#[skep::task]` attribute. Use it through the crate `skep`; the code it writes names `::skep`.
+
+use proc_macro::TokenStream;
+
+mod expand;
+
+/// Makes a function a task that the workers of a pool can run.
+///
+/// The function becomes a constant of type `skep::Task` of the same name, visibility and documentation. It can still be called
+/// like the function, because it dereferences to it, and it can be handed to a pool: `pool.apply(area, 2.0)`. Since it is a
+/// constant, no local variable can have the same name where it is in scope.
+///
+/// One parameter is the argument itself; several are passed as a tuple; none as `()`. Arguments and results must implement
+/// serde's `Serialize` and `Deserialize`, and own what they hold: workers are other processes.
+///
+/// `#[skep::task(retry)]` declares that the task may safely be run again if its worker dies, up to 3 more times;
+/// `#[skep::task(retry = 10)]` sets how often.
+///
+/// Not possible, with a compile error that says so: `async`, `unsafe`, `extern`, variadic or generic functions, `self`, `impl Trait`,
+/// and references.
+#[proc_macro_attribute]
+pub fn task(options: TokenStream, function: TokenStream) -> TokenStream {
+    expand::task(options.into(), function.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+}

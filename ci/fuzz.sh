@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Fuzzes every target for a while, on stable Rust: ci/fuzz.sh [--seconds N] [TARGET...]
+# Needs a C++ compiler and cargo-fuzz; installs them if they are missing.
+set -euo pipefail
+cd "$(dirname "$0")/../fuzz"
+
+seconds=60
+targets=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --seconds) seconds=${2:?--seconds needs a number}; shift 2 ;;
+    --help) sed -n '2,3s/^# //p' "../ci/$(basename "$0")"; exit 0 ;;
+    -*) echo "fuzz.sh: unknown option $1 (see --help)" >&2; exit 2 ;;
+    *) targets+=("$1"); shift ;;
+  esac
+done
+[ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(cd fuzz_targets && ls | sed 's/\.rs$//')
+
+command -v g++ >/dev/null || { apt-get update -qq && apt-get install -y -qq g++; }
+command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
+
+for target in "${targets[@]}"; do
+  echo "fuzz $target: $seconds seconds"
+  # New inputs stay out of the committed corpus; a finding is kept under artifacts/.
+  grown=$(mktemp -d)
+  trap 'rm -rf "$grown"' EXIT
+  cargo fuzz run -s none "$target" "$grown" "corpus/$target" -- \
+    -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1
+  rm -rf "$grown"
+done

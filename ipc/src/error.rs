@@ -1,0 +1,220 @@
+//! What can go wrong, in small enums. An operation that refuses a value hands it back.
+
+use std::io;
+
+/// Why an object could not be created, attached or cloned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A system call failed.
+    #[error("{call}: {source}")]
+    Os {
+        /// The system call and what it was for.
+        call: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The capacity is zero, or the object would not fit into the address space.
+    #[error("a capacity of {capacity} is not possible: choose between 1 and {max}")]
+    Capacity {
+        /// What was asked for.
+        capacity: usize,
+        /// The largest that is possible.
+        max: usize,
+    },
+    /// The number of participants is zero or too large.
+    #[error("{peers} participants are not possible: choose between 1 and {max}")]
+    Peers {
+        /// What was asked for.
+        peers: usize,
+        /// The largest that is possible.
+        max: usize,
+    },
+    /// The memory for the object is not there.
+    #[error("no memory for {bytes} bytes of shared memory: free some, or choose a smaller capacity")]
+    NoMemory {
+        /// How much was asked for.
+        bytes: u64,
+    },
+    /// The name cannot be a segment's name.
+    #[error("{name:?} cannot name a segment: use 1 to 250 characters, no '/', no leading '.', no NUL")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// An object of that name is there already.
+    #[error("a segment named {name:?} exists: open it, or unlink it first")]
+    Exists {
+        /// The name.
+        name: String,
+    },
+    /// No object of that name is there.
+    #[error("there is no segment named {name:?}: create it first")]
+    NotFound {
+        /// The name.
+        name: String,
+    },
+    /// What was opened is not what was expected.
+    #[error("this is not the expected segment: {0}")]
+    Mismatch(#[from] Mismatch),
+    /// All entries of the peer table belong to living participants.
+    #[error("all {limit} participants are taken: drop one, or create the object with a higher number")]
+    TooManyPeers {
+        /// How many the object was created for.
+        limit: usize,
+    },
+    /// A living participant holds this role.
+    #[error("process {pid} is the {role} already")]
+    RoleTaken {
+        /// The role.
+        role: &'static str,
+        /// The process that holds it (its id in its own pid namespace).
+        pid: u32,
+    },
+    /// This handle was inherited through `fork()`.
+    #[error(
+        "this handle belongs to the process that forked: attach anew in the child, by name or descriptor"
+    )]
+    Forked,
+    /// A word in shared memory has an impossible value.
+    #[error("the shared memory is corrupt: some process wrote where it may not")]
+    Corrupt,
+}
+
+impl Error {
+    pub(crate) fn os(call: &'static str, source: impl Into<io::Error>) -> Self {
+        Error::Os { call, source: source.into() }
+    }
+}
+
+/// Which part of a segment's header is not as expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Mismatch {
+    /// The file does not start with skep's magic number.
+    #[error("it was not made by skep")]
+    Magic,
+    /// It was made by another version of skep.
+    #[error("its format is version {found}, this program reads version {expected}")]
+    Version {
+        /// In the header.
+        found: u32,
+        /// What this program reads.
+        expected: u32,
+    },
+    /// It was made on another architecture or against another C library.
+    #[error("it was made for {found}, this program is built for {expected}")]
+    Arch {
+        /// In the header.
+        found: String,
+        /// What this program is built for.
+        expected: String,
+    },
+    /// It holds another kind of object.
+    #[error("it holds a {found}, not a {expected}")]
+    Kind {
+        /// In the header.
+        found: String,
+        /// What the caller wants to open.
+        expected: String,
+    },
+    /// It holds items of another type.
+    #[error("its items are of another type (size {found_size}, expected {expected_size}, or another name)")]
+    Item {
+        /// In the header, in bytes.
+        found_size: u64,
+        /// What the caller wants to read, in bytes.
+        expected_size: u64,
+    },
+    /// Capacity or number of peers are impossible.
+    #[error("its geometry is impossible (capacity {capacity}, {peers} peers)")]
+    Geometry {
+        /// In the header.
+        capacity: u64,
+        /// In the header.
+        peers: u32,
+    },
+    /// The file is smaller than its header says.
+    #[error("it has {found} bytes where its geometry needs {expected}")]
+    Size {
+        /// The file's size.
+        found: u64,
+        /// What the geometry needs.
+        expected: u64,
+    },
+    /// The file belongs to another user.
+    #[error("it belongs to user {found}, this process is user {expected}")]
+    Owner {
+        /// The file's owner.
+        found: u32,
+        /// This process.
+        expected: u32,
+    },
+    /// It is not a regular file.
+    #[error("it is not a regular file")]
+    FileType,
+}
+
+/// A value that a queue did not take; [`into_inner`](PutError::into_inner) gives it back.
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PutError<T> {
+    /// No slot was free (for [`put_timeout`](crate::SimpleQueue::put_timeout): until the time was over).
+    #[error("the queue is full")]
+    Full(T),
+    /// The queue was closed.
+    #[error("the queue is closed")]
+    Closed(T),
+    /// See [`Error::Forked`].
+    #[error("this handle belongs to the process that forked: attach anew in the child")]
+    Forked(T),
+    /// See [`Error::Corrupt`].
+    #[error("the queue's shared memory is corrupt: some process wrote where it may not")]
+    Corrupt(T),
+}
+
+impl<T> PutError<T> {
+    /// The value that was not put.
+    pub fn into_inner(self) -> T {
+        match self {
+            PutError::Full(v) | PutError::Closed(v) | PutError::Forked(v) | PutError::Corrupt(v) => v,
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for PutError<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            PutError::Full(_) => "Full(..)",
+            PutError::Closed(_) => "Closed(..)",
+            PutError::Forked(_) => "Forked(..)",
+            PutError::Corrupt(_) => "Corrupt(..)",
+        })
+    }
+}
+
+/// Why a batch was not put whole: its first `put` items are in the queue, the others are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{put} items of the batch were put, then: {reason}")]
+pub struct PutBatchError {
+    /// How many items are in the queue.
+    pub put: usize,
+    /// Why the rest is not.
+    pub reason: PutError<()>,
+}
+
+/// Why a queue gave nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum GetError {
+    /// Nothing is there (for [`get_timeout`](crate::SimpleQueue::get_timeout): until the time was over).
+    #[error("the queue is empty")]
+    Empty,
+    /// The queue was closed, and what was put before is gone.
+    #[error("the queue is closed and drained")]
+    Closed,
+    /// See [`Error::Forked`].
+    #[error("this handle belongs to the process that forked: attach anew in the child")]
+    Forked,
+    /// See [`Error::Corrupt`].
+    #[error("the queue's shared memory is corrupt: some process wrote where it may not")]
+    Corrupt,
+}

@@ -1,0 +1,133 @@
+//! The fork guard: a child of `fork()` inherits handles and descriptors that it must not use.
+//!
+//! - **Using a handle** in the child is refused: each handle remembers the [`Epoch`] of the process that made it, and
+//!   an operation compares it with a word on a page that the kernel wipes in a forked child (`MADV_WIPEONFORK`): one
+//!   load of a line that nobody writes.
+//! - **Liveness** is an OFD lock on an open file description that the child shares. If the child kept it, the parent
+//!   would look alive after its death. A `pthread_atfork` handler closes those descriptors in the child. (A child made
+//!   by the bare system call, past libc, keeps them until it ends or executes another program.)
+
+use crate::error::Error;
+use crate::sys;
+use std::os::fd::RawFd;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// One process, from its fork to its end, as its own handles know it.
+#[derive(Clone, Copy)]
+pub(crate) struct Epoch {
+    word: NonNull<AtomicU32>,
+    value: u32,
+}
+
+// SAFETY: the word is an atomic on a page that is never unmapped.
+unsafe impl Send for Epoch {}
+// SAFETY: as above.
+unsafe impl Sync for Epoch {}
+
+struct Page(NonNull<AtomicU32>);
+// SAFETY: the page is never unmapped, and holds an atomic.
+unsafe impl Send for Page {}
+// SAFETY: as above.
+unsafe impl Sync for Page {}
+
+static PAGE: OnceLock<Page> = OnceLock::new();
+/// Counts forks along a line of descent: a child's first epoch differs from each that it inherited.
+static LAST: AtomicU32 = AtomicU32::new(0);
+
+impl Epoch {
+    /// The epoch of this process.
+    pub(crate) fn current() -> Result<Epoch, Error> {
+        let word = page()?;
+        // SAFETY: the page is never unmapped.
+        let here = unsafe { word.as_ref() };
+        if here.load(Ordering::Acquire) == 0 {
+            let next = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+            // Of two threads that arrive here, one wins; both use its value.
+            let _ = here.compare_exchange(0, next, Ordering::AcqRel, Ordering::Relaxed);
+        }
+        Ok(Epoch { word, value: here.load(Ordering::Acquire) })
+    }
+
+    /// Whether this still is the process that asked for the epoch.
+    #[inline]
+    pub(crate) fn is_current(self) -> bool {
+        // SAFETY: the page is never unmapped.
+        unsafe { self.word.as_ref() }.load(Ordering::Relaxed) == self.value
+    }
+}
+
+/// The guard's page; made, and the fork handlers registered, on first use.
+fn page() -> Result<NonNull<AtomicU32>, Error> {
+    static ONCE: Mutex<()> = Mutex::new(());
+    if let Some(page) = PAGE.get() {
+        return Ok(page.0);
+    }
+    let _one_at_a_time = ONCE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(page) = PAGE.get() {
+        return Ok(page.0);
+    }
+    let page = sys::page_wiped_on_fork()?;
+    sys::at_fork(before_fork, after_fork_parent, after_fork_child)?;
+    Ok(PAGE.get_or_init(|| Page(page)).0)
+}
+
+/// The descriptors that carry this process's locks, under a lock that also holds across a fork.
+struct LockFds {
+    busy: AtomicBool,
+    fds: std::cell::UnsafeCell<Vec<RawFd>>,
+}
+
+// SAFETY: `fds` is touched only between `acquire` and `release`.
+unsafe impl Sync for LockFds {}
+
+static LOCK_FDS: LockFds =
+    LockFds { busy: AtomicBool::new(false), fds: std::cell::UnsafeCell::new(Vec::new()) };
+
+impl LockFds {
+    fn acquire(&self) {
+        while self.busy.swap(true, Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+    }
+
+    fn release(&self) {
+        self.busy.store(false, Ordering::Release);
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut Vec<RawFd>) -> R) -> R {
+        self.acquire();
+        // SAFETY: between `acquire` and `release` nobody else touches `fds`.
+        let result = f(unsafe { &mut *self.fds.get() });
+        self.release();
+        result
+    }
+}
+
+/// Remembers that `fd` must be closed in a forked child.
+pub(crate) fn close_on_fork(fd: RawFd) {
+    LOCK_FDS.with(|fds| fds.push(fd));
+}
+
+/// Forgets `fd`, which is about to be closed.
+pub(crate) fn forget(fd: RawFd) {
+    LOCK_FDS.with(|fds| fds.retain(|&other| other != fd));
+}
+
+extern "C" fn before_fork() {
+    LOCK_FDS.acquire();
+}
+
+extern "C" fn after_fork_parent() {
+    LOCK_FDS.release();
+}
+
+extern "C" fn after_fork_child() {
+    // SAFETY: `before_fork` acquired, and this thread is the only one of the child. Nothing here allocates.
+    let fds = unsafe { &mut *LOCK_FDS.fds.get() };
+    for fd in fds.drain(..) {
+        sys::close_number(fd);
+    }
+    LOCK_FDS.release();
+}

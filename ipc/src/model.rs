@@ -1,0 +1,303 @@
+//! Model checking with [loom]: simulated processes over simulated shared memory, which can be killed before any step.
+//!
+//! Built only under `--cfg loom`. A model is a closure that [`explore`] runs under every interleaving and every weak-memory outcome that
+//! loom can tell apart, up to a bound on preemptions. Inside it, [`Queue`] is a ring on loom's heap, [`Queue::peer`] a participant, and
+//! [`process`] runs a participant's code as a process that is killed before its k-th shared-memory operation. The model's end checks what
+//! must hold; a participant that never wakes is a deadlock, which loom reports.
+//!
+//! [`kill_at_every_step`] repeats a model for k = 0, 1, 2, …, until the process is never cut short.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg loom" cargo test --profile loom --test loom
+//! ```
+//!
+//! [loom]: https://docs.rs/loom
+
+use crate::peer::{Entry, JOINED, Membership, Peers, VACANT};
+use crate::queue::layout::{Control, Slot};
+use crate::queue::ring::{Refusal, Ring};
+use crate::sync::{self, Acquire, Release};
+use crate::wait::{Until, wait};
+use bytemuck::Pod;
+use loom::sync::Arc;
+use loom::sync::atomic::AtomicU32;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+// --- killing -----------------------------------------------------------------------------------------------------
+
+/// The payload of the unwinding that stands for a death.
+struct Killed;
+
+loom::thread_local! {
+    static STEPS_LEFT: Cell<Option<u64>> = Cell::new(None);
+    static DEAD: Cell<bool> = Cell::new(false);
+}
+
+/// Before each shared-memory operation. False: this process is dead, the operation must not happen.
+pub(crate) fn step() -> bool {
+    if DEAD.with(Cell::get) {
+        return false;
+    }
+    match STEPS_LEFT.with(Cell::get) {
+        None => true,
+        Some(0) => {
+            DEAD.with(|dead| dead.set(true));
+            resume_unwind(Box::new(Killed));
+        }
+        Some(left) => {
+            STEPS_LEFT.with(|steps| steps.set(Some(left - 1)));
+            true
+        }
+    }
+}
+
+/// Runs `life` as a process that is killed before its `kill_at`-th shared-memory operation (counted from 0), or never (`None`).
+///
+/// Returns what it returned, or `None` if it was killed. While it is dead none of its operations has any effect, those of destructors included.
+pub fn process<R>(kill_at: Option<u64>, life: impl FnOnce() -> R) -> Option<R> {
+    STEPS_LEFT.with(|steps| steps.set(kill_at));
+    let end = catch_unwind(AssertUnwindSafe(life));
+    STEPS_LEFT.with(|steps| steps.set(None));
+    DEAD.with(|dead| dead.set(false));
+    match end {
+        Ok(result) => Some(result),
+        Err(panic) if panic.is::<Killed>() => None,
+        Err(panic) => resume_unwind(panic),
+    }
+}
+
+/// What exploring a model came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Explored {
+    /// Before how many operations the process was killed.
+    pub kill_points: u64,
+    /// How many executions loom went through.
+    pub executions: u64,
+}
+
+/// Runs `model` under every interleaving with at most `preemptions` involuntary switches. Panics if one fails.
+pub fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) -> Explored {
+    let executions = std::sync::Arc::new(AtomicU64::new(0));
+    let counter = executions.clone();
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 20_000;
+    builder.check(move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+    Explored { kill_points: 0, executions: executions.load(Ordering::Relaxed) }
+}
+
+/// Runs `model` with `Some(k)` for k = 0, 1, 2, … until in no execution it reports (by returning true) that its process was killed.
+/// Panics if an execution fails.
+pub fn kill_at_every_step(
+    preemptions: usize,
+    model: impl Fn(Option<u64>) -> bool + Send + Sync + Clone + 'static,
+) -> Explored {
+    let mut all = Explored { kill_points: 0, executions: 0 };
+    loop {
+        let was_killed = std::sync::Arc::new(AtomicBool::new(false));
+        let (model, killed, k) = (model.clone(), was_killed.clone(), all.kill_points);
+        all.executions += explore(preemptions, move || {
+            if model(Some(k)) {
+                killed.store(true, Ordering::Relaxed);
+            }
+        })
+        .executions;
+        if !was_killed.load(Ordering::Relaxed) {
+            return all;
+        }
+        all.kill_points += 1;
+    }
+}
+
+// --- a queue on the heap ---------------------------------------------------------------------------------------------
+
+/// A ring in simulated shared memory, with its peer table and its oracle of who lives.
+pub struct Queue<T>(Arc<Memory<T>>);
+
+struct Memory<T> {
+    control: Control,
+    slots: Box<[Slot<T>]>,
+    entries: Box<[Entry]>,
+    /// What the kernel knows: the locks on the entries. 1: released by a death.
+    dead: Box<[AtomicU32]>,
+    repairing: loom::sync::Mutex<()>,
+}
+
+// SAFETY: shared words are loom's atomics; payloads are loom's cells, which check that the protocol keeps accesses apart.
+unsafe impl<T: Pod> Sync for Memory<T> {}
+// SAFETY: as above.
+unsafe impl<T: Pod> Send for Memory<T> {}
+
+impl<T> Clone for Queue<T> {
+    fn clone(&self) -> Self {
+        Queue(self.0.clone())
+    }
+}
+
+impl<T: Pod> Queue<T> {
+    /// A ring of `capacity` slots (a power of two) for `peers` participants.
+    pub fn new(capacity: u64, peers: usize) -> Self {
+        assert!(capacity.is_power_of_two());
+        Queue(Arc::new(Memory {
+            control: Control::new(),
+            slots: (0..capacity).map(Slot::new).collect(),
+            entries: (0..peers).map(|_| Entry::new()).collect(),
+            dead: (0..peers).map(|_| AtomicU32::new(0)).collect(),
+            repairing: loom::sync::Mutex::new(()),
+        }))
+    }
+
+    /// Becomes participant `number`. Each number may be taken once.
+    pub fn peer(&self, number: usize) -> Peer<T> {
+        self.0.entries[number].state.store(JOINED, Release);
+        Peer { memory: self.0.clone(), number }
+    }
+
+    /// Tells the kernel that participant `number` has died; sleepers look again, as they do after a slice of time.
+    pub fn died(&self, number: usize) {
+        self.0.dead[number].store(1, Release);
+        sync::wake_everybody();
+    }
+
+    /// Whether participant `number` was declared dead.
+    pub fn is_dead(&self, number: usize) -> bool {
+        self.0.is_dead(number)
+    }
+
+    /// Whether a repair has made participant `number`'s place vacant.
+    pub fn is_vacant(&self, number: usize) -> bool {
+        self.0.entries[number].state.load(Acquire) == VACANT
+    }
+}
+
+impl<T> Membership for Memory<T> {
+    fn is_dead(&self, peer: usize) -> bool {
+        self.dead[peer].load(Acquire) == 1
+    }
+
+    fn exclusively<R>(&self, repair: impl FnOnce() -> R) -> Option<R> {
+        // A death unwinds through here and lets go of the lock, as the kernel does.
+        let _repairer = self.repairing.try_lock().ok()?;
+        Some(repair())
+    }
+}
+
+/// A participant of a [`Queue`]: what [`SimpleQueue`](../queue/struct.SimpleQueue.html) is on a machine.
+pub struct Peer<T> {
+    memory: Arc<Memory<T>>,
+    number: usize,
+}
+
+impl<T: Pod> Peer<T> {
+    fn ring(&self) -> Ring<'_, T> {
+        // SAFETY: the boxes live as long as the memory that `self` holds, and do not move; entry `number` is this peer's.
+        unsafe {
+            let slots = NonNull::from(&self.memory.slots[0]);
+            let peers = Peers::new(NonNull::from(&self.memory.entries[0]), self.memory.entries.len());
+            Ring::new(&self.memory.control, slots, self.memory.slots.len() as u64, peers, self.number)
+        }
+    }
+
+    /// Puts a value if there is room. False: full. Panics if the ring is closed or corrupt.
+    pub fn try_put(&self, value: T) -> bool {
+        self.try_put_batch(&[value]) == 1
+    }
+
+    /// Puts as many values as there is room for in one claim; says how many.
+    pub fn try_put_batch(&self, values: &[T]) -> usize {
+        match self.ring().try_put(values) {
+            Ok(put) => {
+                self.ring().items().wake(put as u32);
+                put
+            }
+            Err(Refusal::NotReady) => 0,
+            Err(refusal) => panic!("{refusal:?}"),
+        }
+    }
+
+    /// Takes an item if there is one. Panics if the ring is corrupt.
+    pub fn try_get(&self) -> Option<T> {
+        let mut item = [T::zeroed()];
+        (self.try_get_batch(&mut item) == 1).then_some(item[0])
+    }
+
+    /// Takes up to `into.len()` items in one claim; says how many.
+    pub fn try_get_batch(&self, into: &mut [T]) -> usize {
+        match self.ring().try_get(into) {
+            Ok(got) => {
+                self.ring().space().wake(got as u32);
+                got
+            }
+            Err(Refusal::NotReady | Refusal::Closed) => 0,
+            Err(Refusal::Corrupt) => panic!("corrupt"),
+        }
+    }
+
+    /// Takes an item and gives it back unread, as a consumer whose work panics does. False: there was none.
+    pub fn claim_and_put_back(&self) -> bool {
+        let Ok(p) = self.ring().try_claim() else { return false };
+        self.ring().put_back(p);
+        self.ring().items().wake(1);
+        true
+    }
+
+    /// Puts a value; sleeps while there is no room. False: closed.
+    pub fn put(&self, value: T) -> bool {
+        let ring = self.ring();
+        let look = || match ring.try_put(&[value]) {
+            Err(Refusal::NotReady) => None,
+            outcome => Some(outcome),
+        };
+        let outcome = wait(ring.space(), Until::Forever, look, || {
+            self.recover();
+        });
+        match outcome {
+            Some(Ok(_)) => {
+                ring.items().wake(1);
+                true
+            }
+            Some(Err(Refusal::Closed)) => false,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Takes an item; sleeps while there is none. `None`: closed and drained.
+    pub fn get(&self) -> Option<T> {
+        let ring = self.ring();
+        let look = || match ring.try_claim() {
+            Err(Refusal::NotReady) => None,
+            outcome => Some(outcome),
+        };
+        let outcome = wait(ring.items(), Until::Forever, look, || {
+            self.recover();
+        });
+        match outcome {
+            Some(Ok(p)) => {
+                let value = ring.read(p);
+                ring.release(p);
+                ring.space().wake(1);
+                Some(value)
+            }
+            Some(Err(Refusal::Closed)) => None,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Closes the ring and wakes everybody.
+    pub fn close(&self) {
+        if self.ring().close() {
+            self.ring().wake_all();
+        }
+    }
+
+    /// Repairs for the dead; says for how many.
+    pub fn recover(&self) -> usize {
+        self.ring().recover(&*self.memory)
+    }
+}

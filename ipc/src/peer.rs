@@ -1,0 +1,146 @@
+//! The peer table: who takes part in a segment, what each has announced, and the driver of repair.
+//!
+//! # Entries
+//! One entry a participant, on lines of its own:
+//!
+//! | state | meaning |
+//! | --- | --- |
+//! | `VACANT` | nobody's; its other words mean nothing |
+//! | `JOINED` | a participant's, as long as it holds the entry's lock; without the lock: a dead one's, to be repaired |
+//! | `LEFT` | a role's holder left on purpose (pipes: end of file) |
+//!
+//! # Liveness
+//! To be alive is to hold the entry's lock (an OFD lock in `segment.rs`, an oracle in a model). The kernel drops it when
+//! the process ends, however it ends; a stopped process keeps it. So:
+//!
+//! 1. The lock is taken before the entry is written, and let go of after the entry is vacant: a living participant's entry
+//!    never looks dead.
+//! 2. Who wins the lock of an entry that still is `JOINED` has found a dead one's words, and repairs before it writes its own.
+//!
+//! # Repair
+//! 3. One repairer at a time (a lock of its own, which a dead repairer lets go of). Without it a slow repairer could take a
+//!    claim that a living peer has made since for the dead one's.
+//! 4. The dead peer's intent is cleared last, so a repair that is cut short is done again, whole.
+//! 5. Nobody waits under the repair lock: where only a living peer's next step can tell, the entry is left for later.
+
+use crate::sync::{Acquire, AtomicU32, AtomicU64, Release};
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+/// The size of an entry in shared memory.
+#[cfg(not(loom))]
+pub(crate) const ENTRY_BYTES: usize = 128;
+
+/// Nobody's.
+pub(crate) const VACANT: u32 = 0;
+/// A participant's.
+pub(crate) const JOINED: u32 = 1;
+/// A role's holder left on purpose.
+#[cfg(not(loom))]
+pub(crate) const LEFT: u32 = 2;
+
+/// One participant's words. All zeroes is a vacant entry.
+#[cfg_attr(not(loom), repr(C, align(128)))]
+pub(crate) struct Entry {
+    pub(crate) state: AtomicU32,
+    /// For people who look from outside; liveness never depends on it.
+    pub(crate) pid: AtomicU32,
+    /// What the participant is about to claim; its meaning is the object's.
+    pub(crate) intent: AtomicU64,
+    /// Room for claims that outlive the operation that made them.
+    #[cfg(not(loom))]
+    _leases: [u64; 8],
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Entry>() == ENTRY_BYTES);
+
+#[cfg(loom)]
+impl Entry {
+    pub(crate) fn new() -> Self {
+        Entry { state: AtomicU32::new(VACANT), pid: AtomicU32::new(0), intent: AtomicU64::new(0) }
+    }
+}
+
+/// The entries of one segment, which whoever made this keeps mapped.
+#[derive(Clone, Copy)]
+pub(crate) struct Peers<'a> {
+    entries: NonNull<Entry>,
+    count: usize,
+    _segment: PhantomData<&'a Entry>,
+}
+
+impl<'a> Peers<'a> {
+    /// # Safety
+    /// `entries` points to `count` entries that stay valid for `'a`.
+    pub(crate) unsafe fn new(entries: NonNull<Entry>, count: usize) -> Self {
+        Peers { entries, count, _segment: PhantomData }
+    }
+
+    pub(crate) fn count(self) -> usize {
+        self.count
+    }
+
+    /// The entry of a peer, whose number comes from this process and not from shared memory.
+    #[inline]
+    pub(crate) fn entry(self, peer: usize) -> &'a Entry {
+        assert!(peer < self.count, "a peer's number is below the table's length");
+        // SAFETY: in bounds, as just checked; valid for 'a, as `new` demands; all words are atomics.
+        unsafe { self.entries.add(peer).as_ref() }
+    }
+}
+
+// SAFETY: entries consist of atomics.
+unsafe impl Send for Peers<'_> {}
+
+/// Who lives, and the right to repair: what the algorithms need to know of the world.
+pub(crate) trait Membership {
+    /// Whether nobody holds the lock of this entry.
+    fn is_dead(&self, peer: usize) -> bool;
+
+    /// Runs `repair` unless another repairer is at work (then `None`). Never waits.
+    fn exclusively<R>(&self, repair: impl FnOnce() -> R) -> Option<R>;
+}
+
+/// What came of an attempt to repair for one dead peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repair {
+    /// Nothing of the dead peer is left.
+    Done,
+    /// A living peer that may have claimed the same position has to take its next step first.
+    Later,
+}
+
+/// Looks for dead peers, has `repair` finish or undo what each announced, and makes their entries vacant.
+///
+/// `me` is skipped: whoever runs this is alive. Returns how many entries became vacant.
+pub(crate) fn recover(
+    peers: Peers<'_>,
+    members: &impl Membership,
+    me: usize,
+    mut repair: impl FnMut(usize) -> Repair,
+) -> usize {
+    let dead = |peer: usize| peers.entry(peer).state.load(Acquire) == JOINED && members.is_dead(peer);
+    if !(0..peers.count()).any(|peer| peer != me && dead(peer)) {
+        return 0;
+    }
+    members
+        .exclusively(|| {
+            let mut repaired = 0;
+            for peer in (0..peers.count()).filter(|&peer| peer != me) {
+                // Looked at again under the lock: another repairer may have been here.
+                if dead(peer) && repair(peer) == Repair::Done {
+                    vacate(peers.entry(peer));
+                    repaired += 1;
+                }
+            }
+            repaired
+        })
+        .unwrap_or(0)
+}
+
+/// Makes an entry nobody's: a leaving peer's own, or under the repair lock a dead one's.
+pub(crate) fn vacate(entry: &Entry) {
+    entry.intent.store(0, Release);
+    entry.state.store(VACANT, Release);
+}

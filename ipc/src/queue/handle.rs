@@ -1,0 +1,583 @@
+//! The handle of a queue: one participant of a ring in a segment.
+
+use super::layout::{self, Control};
+use super::ring::{Refusal, Ring};
+use crate::error::{Error, GetError, PutBatchError, PutError};
+use crate::header::{Blueprint, Item, Kind};
+use crate::segment::{Member, Segment};
+use crate::wait::{self, Until};
+use bytemuck::Pod;
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// A refusal that repeats this often makes a call that does not block look for dead peers.
+const REFUSALS_BEFORE_CHECK: u32 = 1024;
+
+/// A bounded first-in-first-out queue of plain values between any number of processes (and threads).
+///
+/// A handle is one participant: it puts and gets. It can be sent to another thread, not shared between threads; each thread and process has its
+/// own, by [`try_clone`](Self::try_clone), [`open`](Self::open) or [`from_fd`](Self::from_fd), up to the number given at creation (128 by default).
+/// While the queue is neither full nor empty, no operation makes a system call, takes a lock or allocates.
+///
+/// # Order
+/// Items come out in the order in which their places were claimed: first in, first out for each producer, and for all of them together. An item
+/// that comes back (below) goes before the others. What a producer wrote before `put` is visible to whoever got the item.
+///
+/// # Blocking
+/// `put` and `get` look for a while, then sleep. A participant that is *stopped* between its claim and its publication (a few instructions) blocks the queue
+/// in its place until it goes on. One that is *killed* there does not: blocked participants notice it within a tenth of a second, and repair.
+///
+/// # When a participant dies
+/// at any instruction, of whatever cause, the others go on. A producer killed inside `put` has put its item or has not. A consumer killed inside
+/// `get` has taken its item or has not: then another one gets it. Its place among the participants becomes free again.
+///
+/// # Capacity
+/// is rounded up to a power of two.
+///
+/// The ring is Vyukov's bounded MPMC queue with announced claims; see the notes at the head of `queue/ring.rs`.
+///
+/// ```
+/// use skep_ipc::SimpleQueue;
+/// let mut squares = SimpleQueue::<u64>::new(16)?;
+/// let mut producer = squares.try_clone()?;
+/// let thread = std::thread::spawn(move || {
+///     (1..=3).for_each(|n| producer.put(n * n).expect("not closed"));
+///     producer.close();
+/// });
+/// let mut got = vec![];
+/// while let Ok(n) = squares.get() {
+///     got.push(n);
+/// }
+/// assert_eq!(got, [1, 4, 9]);
+/// # thread.join().unwrap();
+/// # Ok::<(), skep_ipc::Error>(())
+/// ```
+///
+/// Handles are not shared between threads:
+/// ```compile_fail
+/// fn shared<T: Sync>() {}
+/// shared::<skep_ipc::SimpleQueue<u64>>();
+/// ```
+/// and items are plain values:
+/// ```compile_fail
+/// skep_ipc::SimpleQueue::<String>::new(16);
+/// ```
+pub struct SimpleQueue<T: Pod> {
+    // Before `member`: it points into the segment that the member keeps mapped.
+    ring: Ring<'static, T>,
+    member: Member,
+    refusals: u32,
+    _not_sync: PhantomData<Cell<()>>,
+}
+
+/// How a queue is made, where [`SimpleQueue::new`] does not say enough.
+///
+/// ```
+/// use skep_ipc::QueueOptions;
+/// let mut queue = QueueOptions::new(1000).peers(2).anonymous::<u32>()?;
+/// assert_eq!(queue.capacity(), 1024);
+/// queue.put(7).unwrap();
+/// # Ok::<(), skep_ipc::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct QueueOptions {
+    capacity: usize,
+    peers: usize,
+}
+
+impl QueueOptions {
+    /// A queue of at least `capacity` slots and 128 participants.
+    pub fn new(capacity: usize) -> Self {
+        QueueOptions { capacity, peers: 128 }
+    }
+
+    /// How many participants there may be at a time, over all processes.
+    pub fn peers(self, peers: usize) -> Self {
+        QueueOptions { peers, ..self }
+    }
+
+    /// Makes an anonymous queue, which lives as long as somebody has it.
+    ///
+    /// # Errors
+    /// [`Error::Capacity`], [`Error::Peers`], [`Error::NoMemory`], [`Error::Os`].
+    pub fn anonymous<T: Pod>(self) -> Result<SimpleQueue<T>, Error> {
+        let capacity = self.slots::<T>()?;
+        let segment = Segment::build_anonymous(&blueprint::<T>(), capacity, self.peers, |body| {
+            init::<T>(body, capacity)
+        })?;
+        SimpleQueue::join(segment)
+    }
+
+    /// Makes a named queue, which stays until it is [unlinked](SimpleQueue::unlink).
+    ///
+    /// # Errors
+    /// [`Error::Exists`], [`Error::Name`], and as [`anonymous`](Self::anonymous).
+    pub fn create<T: Pod>(self, name: &str) -> Result<SimpleQueue<T>, Error> {
+        let capacity = self.slots::<T>()?;
+        let segment = Segment::build_named(name, &blueprint::<T>(), capacity, self.peers, |body| {
+            init::<T>(body, capacity);
+        })?;
+        SimpleQueue::join(segment)
+    }
+
+    /// Opens the queue of that name, or makes it with these options if there is none.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create) and [`SimpleQueue::open`].
+    pub fn open_or_create<T: Pod>(self, name: &str) -> Result<SimpleQueue<T>, Error> {
+        loop {
+            match SimpleQueue::open(name) {
+                Err(Error::NotFound { .. }) => {}
+                opened => return opened,
+            }
+            match self.create(name) {
+                Err(Error::Exists { .. }) => {} // somebody was faster
+                created => return created,
+            }
+        }
+    }
+
+    pub(crate) fn slots<T: Pod>(self) -> Result<u64, Error> {
+        let max = 1 << 62;
+        let rounded = self.capacity.checked_next_power_of_two().filter(|_| self.capacity > 0);
+        rounded.map(|c| c as u64).ok_or(Error::Capacity { capacity: self.capacity, max })
+    }
+
+    #[cfg(feature = "shared_memory")]
+    pub(crate) fn peer_limit(self) -> usize {
+        self.peers
+    }
+}
+
+impl<T: Pod> SimpleQueue<T> {
+    /// Makes an anonymous queue of at least `capacity` slots, for up to 128 participants.
+    ///
+    /// # Errors
+    /// [`Error::Capacity`], [`Error::NoMemory`], [`Error::Os`].
+    pub fn new(capacity: usize) -> Result<Self, Error> {
+        QueueOptions::new(capacity).anonymous()
+    }
+
+    /// Makes a named queue of at least `capacity` slots, for up to 128 participants.
+    ///
+    /// # Errors
+    /// See [`QueueOptions::create`].
+    pub fn create(name: &str, capacity: usize) -> Result<Self, Error> {
+        QueueOptions::new(capacity).create(name)
+    }
+
+    /// Joins the queue of that name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Mismatch`] (it holds something else), [`Error::TooManyPeers`], [`Error::Os`].
+    pub fn open(name: &str) -> Result<Self, Error> {
+        SimpleQueue::join(Segment::open(name, &blueprint::<T>())?)
+    }
+
+    /// Joins the queue behind a descriptor that another process passed on ([`AsFd`]).
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`], [`Error::TooManyPeers`], [`Error::Os`].
+    pub fn from_fd(file: OwnedFd) -> Result<Self, Error> {
+        SimpleQueue::join(Segment::from_fd(file, &blueprint::<T>())?)
+    }
+
+    /// Removes a queue's name. Its participants go on; the memory is freed with the last of them.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Name`], [`Error::Os`].
+    pub fn unlink(name: &str) -> Result<(), Error> {
+        Segment::unlink(name)
+    }
+
+    /// Makes another participant.
+    ///
+    /// # Errors
+    /// [`Error::TooManyPeers`], [`Error::Forked`], [`Error::Os`].
+    pub fn try_clone(&self) -> Result<Self, Error> {
+        SimpleQueue::join(self.member.segment().clone())
+    }
+
+    /// Joins the queue in a segment that was checked against the blueprint.
+    pub(crate) fn join(segment: Segment) -> Result<Self, Error> {
+        let ring = |me| {
+            let body = segment.body();
+            let slots = layout::slots_offset::<T>();
+            // SAFETY: the blueprint's `body_len` has room for the control words and `capacity` slots, all initialised before the segment was
+            // published; they stay mapped as long as the member that the handle keeps.
+            unsafe {
+                let control: &'static Control = body.cast().as_ref();
+                Ring::new(control, body.byte_add(slots).cast(), segment.capacity(), segment.peers(), me)
+            }
+        };
+        // Room may be the dead's: whoever joins with nothing vacant left repairs.
+        let member = segment.join(|peer| ring(peer).repair(peer, &segment))?;
+        let ring = ring(member.peer());
+        Ok(SimpleQueue { ring, member, refusals: 0, _not_sync: PhantomData })
+    }
+
+    // --- put ---------------------------------------------------------------------------------------------------
+
+    /// Puts a value, as soon as there is room.
+    ///
+    /// # Errors
+    /// [`PutError::Closed`], [`PutError::Forked`], [`PutError::Corrupt`]; the value comes back.
+    #[inline]
+    pub fn put(&mut self, value: T) -> Result<(), PutError<T>> {
+        match self.try_put(value) {
+            Err(PutError::Full(value)) => self.put_until(value, Until::Forever),
+            done => done,
+        }
+    }
+
+    /// Puts a value if there is room now.
+    ///
+    /// # Errors
+    /// [`PutError::Full`], and as [`put`](Self::put); the value comes back.
+    #[inline]
+    pub fn try_put(&mut self, value: T) -> Result<(), PutError<T>> {
+        self.attempt_put(&[value]).map(drop).map_err(|reason| refused(reason, value))
+    }
+
+    /// Puts a value, if there is room before `timeout` is over.
+    ///
+    /// # Errors
+    /// [`PutError::Full`], and as [`put`](Self::put); the value comes back.
+    pub fn put_timeout(&mut self, value: T, timeout: Duration) -> Result<(), PutError<T>> {
+        match self.try_put(value) {
+            Err(PutError::Full(value)) => self.put_until(value, Until::after(timeout)),
+            done => done,
+        }
+    }
+
+    /// Puts all values in order, several to a claim, waiting for room as often as it takes. Other producers' items may come in between.
+    ///
+    /// # Errors
+    /// [`PutBatchError`], which says how many were put before the queue was closed, or the like.
+    pub fn put_batch(&mut self, values: &[T]) -> Result<(), PutBatchError> {
+        let mut put = 0;
+        while put < values.len() {
+            let step = match self.try_put_batch(&values[put..]) {
+                Err(PutError::Full(())) => {
+                    self.put_until(values[put], Until::Forever).map(|()| 1).map_err(|e| refused(e, ()))
+                }
+                step => step,
+            };
+            put += step.map_err(|reason| PutBatchError { put, reason })?;
+        }
+        Ok(())
+    }
+
+    /// Puts as many of the values, from the first on, as there is room for now, in one claim. Returns how many; none only for an empty slice.
+    ///
+    /// # Errors
+    /// [`PutError::Full`] if there is room for none, and as [`put`](Self::put).
+    pub fn try_put_batch(&mut self, values: &[T]) -> Result<usize, PutError<()>> {
+        if values.is_empty() { Ok(0) } else { self.attempt_put(values) }
+    }
+
+    #[inline]
+    fn attempt_put(&mut self, values: &[T]) -> Result<usize, PutError<()>> {
+        if !self.member.segment().epoch().is_current() {
+            return Err(PutError::Forked(()));
+        }
+        match self.ring.try_put(values) {
+            Ok(put) => {
+                self.ring.items().wake(put as u32);
+                Ok(put)
+            }
+            Err(Refusal::NotReady) => {
+                self.count_refusal();
+                Err(PutError::Full(()))
+            }
+            Err(Refusal::Closed) => Err(PutError::Closed(())),
+            Err(Refusal::Corrupt) => Err(PutError::Corrupt(())),
+        }
+    }
+
+    #[cold]
+    fn put_until(&mut self, value: T, until: Until) -> Result<(), PutError<T>> {
+        let ring = &self.ring;
+        let look = || match ring.try_put(&[value]) {
+            Err(Refusal::NotReady) => None,
+            outcome => Some(outcome),
+        };
+        match wait::wait(ring.space(), until, look, || {
+            ring.recover(self.member.segment());
+        }) {
+            Some(Ok(_)) => {
+                ring.items().wake(1);
+                Ok(())
+            }
+            None | Some(Err(Refusal::NotReady)) => Err(PutError::Full(value)),
+            Some(Err(Refusal::Closed)) => Err(PutError::Closed(value)),
+            Some(Err(Refusal::Corrupt)) => Err(PutError::Corrupt(value)),
+        }
+    }
+
+    // --- get ---------------------------------------------------------------------------------------------------
+
+    /// Takes the next item, as soon as there is one.
+    ///
+    /// # Errors
+    /// [`GetError::Closed`] (and drained), [`GetError::Forked`], [`GetError::Corrupt`].
+    #[inline]
+    pub fn get(&mut self) -> Result<T, GetError> {
+        self.get_until(|| Until::Forever)
+    }
+
+    /// Takes the next item if there is one now.
+    ///
+    /// # Errors
+    /// [`GetError::Empty`], and as [`get`](Self::get).
+    #[inline]
+    pub fn try_get(&mut self) -> Result<T, GetError> {
+        let p = self.attempt_claim()?;
+        Ok(self.take(p))
+    }
+
+    /// Takes the next item, if there is one before `timeout` is over.
+    ///
+    /// # Errors
+    /// [`GetError::Empty`], and as [`get`](Self::get).
+    pub fn get_timeout(&mut self, timeout: Duration) -> Result<T, GetError> {
+        self.get_until(|| Until::after(timeout))
+    }
+
+    /// Takes between one item and `into.len()`, those that are there, in one claim, as soon as there is one. Returns how many;
+    /// none only for an empty slice.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_batch(&mut self, into: &mut [T]) -> Result<usize, GetError> {
+        match self.try_get_batch(into) {
+            Err(GetError::Empty) => {
+                into[0] = self.get()?;
+                Ok(1)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Takes up to `into.len()` items that are there now, in one claim. Returns how many; none only for an empty slice.
+    ///
+    /// # Errors
+    /// [`GetError::Empty`], and as [`get`](Self::get).
+    pub fn try_get_batch(&mut self, into: &mut [T]) -> Result<usize, GetError> {
+        if into.is_empty() {
+            return Ok(0);
+        }
+        self.check_epoch()?;
+        match self.ring.try_get(into) {
+            Ok(got) => {
+                self.ring.space().wake(got as u32);
+                Ok(got)
+            }
+            Err(refusal) => self.explain(refusal),
+        }
+    }
+
+    /// Takes the next item, as soon as there is one, and calls `work` with it while its place in the queue is still held.
+    ///
+    /// The item is gone when `work` returns. If this process dies inside `work`, or `work` panics, another participant gets it: at least once, where
+    /// [`get`](Self::get) is at most once.
+    ///
+    /// A held item keeps its slot: the queue is full one lap behind it, so `work` should be short.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_with<R>(&mut self, work: impl FnOnce(T) -> R) -> Result<R, GetError> {
+        let p = self.claim_until(|| Until::Forever)?;
+        Ok(self.work_on(p, work))
+    }
+
+    /// The same, if there is an item now.
+    ///
+    /// # Errors
+    /// As [`try_get`](Self::try_get).
+    pub fn try_get_with<R>(&mut self, work: impl FnOnce(T) -> R) -> Result<R, GetError> {
+        let p = self.attempt_claim()?;
+        Ok(self.work_on(p, work))
+    }
+
+    fn work_on<R>(&mut self, p: u64, work: impl FnOnce(T) -> R) -> R {
+        let held = Held { ring: &self.ring, p };
+        let result = work(self.ring.read(p));
+        std::mem::forget(held);
+        self.ring.release(p);
+        self.ring.space().wake(1);
+        result
+    }
+
+    #[inline]
+    fn get_until(&mut self, until: impl FnOnce() -> Until) -> Result<T, GetError> {
+        let p = self.claim_until(until)?;
+        Ok(self.take(p))
+    }
+
+    #[inline]
+    fn claim_until(&mut self, until: impl FnOnce() -> Until) -> Result<u64, GetError> {
+        match self.attempt_claim() {
+            Err(GetError::Empty) => self.wait_for_claim(until()),
+            outcome => outcome,
+        }
+    }
+
+    #[inline]
+    fn attempt_claim(&mut self) -> Result<u64, GetError> {
+        self.check_epoch()?;
+        match self.ring.try_claim() {
+            Ok(p) => Ok(p),
+            Err(refusal) => self.explain(refusal).and_then(|_| self.attempt_claim()),
+        }
+    }
+
+    #[cold]
+    fn wait_for_claim(&mut self, until: Until) -> Result<u64, GetError> {
+        let ring = &self.ring;
+        let look = || match ring.try_claim() {
+            Err(Refusal::NotReady) => None,
+            outcome => Some(outcome),
+        };
+        match wait::wait(ring.items(), until, look, || {
+            ring.recover(self.member.segment());
+        }) {
+            None => Err(GetError::Empty),
+            Some(Ok(p)) => Ok(p),
+            Some(Err(_)) => self.attempt_claim(),
+        }
+    }
+
+    #[inline]
+    fn take(&self, p: u64) -> T {
+        let value = self.ring.read(p);
+        self.ring.release(p);
+        self.ring.space().wake(1);
+        value
+    }
+
+    #[inline]
+    fn check_epoch(&self) -> Result<(), GetError> {
+        if self.member.segment().epoch().is_current() { Ok(()) } else { Err(GetError::Forked) }
+    }
+
+    // --- state -------------------------------------------------------------------------------------------------
+
+    /// Closes the queue for all participants: nothing can be put any more, what was put can still be got. Wakes everybody.
+    pub fn close(&self) {
+        if self.is_usable() && self.ring.close() {
+            self.ring.wake_all();
+        }
+    }
+
+    /// Whether the queue was closed.
+    pub fn is_closed(&self) -> bool {
+        self.ring.is_closed()
+    }
+
+    /// How many items are in the queue: out of date as soon as it is known while others put and get.
+    pub fn len(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// Whether the queue is empty; as [`len`](Self::len).
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many slots it has.
+    pub fn capacity(&self) -> usize {
+        self.ring.capacity()
+    }
+
+    /// Looks for dead participants now, finishes or undoes what they were doing, and frees their places. Returns for how many.
+    ///
+    /// Calls that block do this by themselves; whoever learns of a death by other means can make it happen at once.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn recover(&mut self) -> Result<usize, Error> {
+        if self.is_usable() { Ok(self.ring.recover(self.member.segment())) } else { Err(Error::Forked) }
+    }
+
+    fn is_usable(&self) -> bool {
+        self.member.segment().is_own()
+    }
+
+    /// Turns a consumer's refusal into an error; `Ok` if it should look again.
+    #[cold]
+    fn explain(&mut self, refusal: Refusal) -> Result<usize, GetError> {
+        match refusal {
+            Refusal::NotReady => {
+                self.count_refusal();
+                Err(GetError::Empty)
+            }
+            // Before the end is declared: an item in a dead consumer's hands is not drained.
+            Refusal::Closed if self.ring.recover(self.member.segment()) > 0 => Ok(0),
+            Refusal::Closed => Err(GetError::Closed),
+            Refusal::Corrupt => Err(GetError::Corrupt),
+        }
+    }
+
+    /// Whoever only tries, again and again, must notice a death too.
+    fn count_refusal(&mut self) {
+        self.refusals += 1;
+        if self.refusals >= REFUSALS_BEFORE_CHECK {
+            self.refusals = 0;
+            self.ring.recover(self.member.segment());
+        }
+    }
+}
+
+impl<T: Pod> AsFd for SimpleQueue<T> {
+    /// The descriptor to pass to another process, which joins with [`from_fd`](SimpleQueue::from_fd).
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.member.segment().as_fd()
+    }
+}
+
+impl<T: Pod> std::fmt::Debug for SimpleQueue<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SimpleQueue")
+            .field("len", &self.len())
+            .field("capacity", &self.capacity())
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A position held during a call of the user's; dropped by a panic, it goes back.
+struct Held<'a, T: Pod> {
+    ring: &'a Ring<'static, T>,
+    p: u64,
+}
+
+impl<T: Pod> Drop for Held<'_, T> {
+    fn drop(&mut self) {
+        self.ring.put_back(self.p);
+        self.ring.items().wake(1);
+    }
+}
+
+/// The same refusal about another value.
+fn refused<T, U>(error: PutError<U>, value: T) -> PutError<T> {
+    match error {
+        PutError::Full(_) => PutError::Full(value),
+        PutError::Closed(_) => PutError::Closed(value),
+        PutError::Forked(_) => PutError::Forked(value),
+        PutError::Corrupt(_) => PutError::Corrupt(value),
+    }
+}
+
+/// What a program expects of a segment that holds a queue of `T`.
+pub(crate) fn blueprint<T: Pod>() -> Blueprint {
+    Blueprint { kind: Kind::new(*b"queue\0\0\0"), item: Item::of::<T>(), body_len: layout::body_len::<T> }
+}
+
+/// Fills the body of a new queue.
+pub(crate) fn init<T: Pod>(body: std::ptr::NonNull<u8>, capacity: u64) {
+    // SAFETY: called by `Segment::build_*` with the zeroed body of this capacity's length, before the segment is published.
+    unsafe { layout::init::<T>(body, capacity) };
+}

@@ -1,0 +1,9 @@
+//! `SimpleQueue`: a bounded first-in-first-out queue between any number of processes.
+
+pub(crate) mod layout;
+pub(crate) mod ring;
+
+#[cfg(not(loom))]
+mod handle;
+#[cfg(not(loom))]
+pub use handle::{QueueOptions, SimpleQueue};

@@ -1,0 +1,463 @@
+//! The MPMC ring: announce, claim, publish; and its repair.
+//!
+//! # Put, at position p
+//! | step | | pairs with |
+//! | --- | --- | --- |
+//! | P1 | read `tail`: p; read the slot's turn (Acquire): `free(p)` | G5, K3 |
+//! | P2 | intent := { put, p } (Release) | R1 |
+//! | P3 | CAS `tail` p → p + 1 (AcqRel): the claim | R1 |
+//! | P4 | write the payload | |
+//! | P5 | turn := `published(p)` (Release): **the item is put** | G1 |
+//!
+//! # Get, at position p
+//! | step | | pairs with |
+//! | --- | --- | --- |
+//! | G1 | read `head`: p; read the slot's turn (Acquire): `published(p)` | P5, K2 |
+//! | G2 | intent := { get, p } (Release) | R2 |
+//! | G3 | CAS `head` p → p + 1 (AcqRel): the claim | R2 |
+//! | G4 | read the payload | |
+//! | G5 | turn := `free(p + capacity)` (Release): **the item is gone** | P1 |
+//!
+//! A turn of `skipped(p)` is claimed the same way and freed at once. An orphan is claimed by a CAS on its turn, `orphaned(p)` →
+//! `published(p)`, in the place of G3; it goes before what waits at `head`. A batch claims n positions with one intent
+//! and one CAS, having seen all their turns.
+//!
+//! # Invariants
+//! 1. Between its claim and its publication (P3 to P5, G3 to G5) a position is one participant's alone, and that participant's intent covers it.
+//! 2. Only the holder of a position changes its slot, but for repair, which does so when no living participant can be the holder.
+//! 3. A turn that belongs to position p or later was written by somebody who had seen p claimed. So after reading one (Acquire), a participant
+//!    that still finds `tail` (or `head`) at p looks at words that no protocol has written: corrupt.
+//! 4. Every index is masked and positions wrap; no word in shared memory can lead outside of the slots, or to a panic.
+//!
+//! # Repair of dead peer d, whose intent covers p
+//! - R1 (put): `tail` ≤ p (Acquire): nobody claimed it. Else K1: the turn is not `free(p)`: it was published. Else a living peer's intent covers p: it
+//!   either holds p and will publish, or lost the CAS and will move on; later. Else, the turn read once more, p's holder is dead: K2, CAS turn → `skipped(p)`.
+//! - R2 (get): the mirror image with `head`; the holder's item goes back: CAS turn → `orphaned(p)`, or, if it was `skipped(p)`, K3: → `free(p + capacity)`.
+//!
+//! A producer that is killed before P5 has put nothing, after it has put its item. A consumer that is killed before G5 has taken nothing.
+//!
+//! The ring is Vyukov's bounded MPMC queue (2010) with the announcement added. Unlike rings that publish in the order of their claims, a producer that loses
+//! its processor between P3 and P5 holds up the consumers at its own position alone.
+
+use super::layout::{CLOSED, Control, Slot, free, orphan_position, orphaned, published, skipped};
+use crate::peer::{self, JOINED, Membership, Peers, Repair};
+use crate::sync::{AcqRel, Acquire, Relaxed, Release, spin_loop};
+use crate::wait::WaitWord;
+use bytemuck::Pod;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::ptr::NonNull;
+
+/// Why nothing was claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The slot at the end that was looked at is not ready: full for a producer, empty for a consumer.
+    NotReady,
+    /// Closed; for a consumer: and drained.
+    Closed,
+    /// Invariant 3 does not hold.
+    Corrupt,
+}
+
+/// `{ side: 2, count: 12, position: 50 }`: what a participant is about to claim. Zero: nothing.
+///
+/// The low bits of the position are enough: what is claimed lies within a lap of `tail` or `head`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Intent(u64);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Put = 1,
+    Get = 2,
+}
+
+impl Intent {
+    const POSITION_BITS: u32 = 50;
+    const LOW: u64 = (1 << Self::POSITION_BITS) - 1;
+    const NONE: Intent = Intent(0);
+
+    #[inline]
+    fn new(side: Side, position: u64, count: u64) -> Self {
+        Intent((side as u64) << 62 | count << Self::POSITION_BITS | position & Self::LOW)
+    }
+
+    fn side(self) -> Option<Side> {
+        match self.0 >> 62 {
+            1 => Some(Side::Put),
+            2 => Some(Side::Get),
+            _ => None,
+        }
+    }
+
+    fn count(self) -> u64 {
+        (self.0 >> Self::POSITION_BITS) & (MAX_BATCH as u64)
+    }
+
+    fn covers(self, side: Side, position: u64) -> bool {
+        self.side() == Some(side) && (position.wrapping_sub(self.0) & Self::LOW) < self.count()
+    }
+
+    /// The positions below `end` that this covers, if they lie within `capacity` of it.
+    fn claimed_below(self, end: u64, capacity: u64) -> Range<u64> {
+        let back = end.wrapping_sub(self.0) & Self::LOW;
+        if back == 0 || back > capacity.min(end) {
+            return 0..0;
+        }
+        let first = end - back;
+        first..end.min(first.saturating_add(self.count()))
+    }
+}
+
+/// Positions that belong to whoever claimed them.
+struct Claim {
+    first: u64,
+    count: u64,
+}
+
+impl Claim {
+    #[inline]
+    fn positions(&self) -> impl Iterator<Item = u64> {
+        let first = self.first;
+        (0..self.count).map(move |n| first.wrapping_add(n))
+    }
+}
+
+/// The most positions that one claim covers.
+pub(crate) const MAX_BATCH: usize = 4095;
+
+/// A view of a ring in memory that whoever made this keeps mapped.
+pub(crate) struct Ring<'a, T> {
+    control: &'a Control,
+    slots: NonNull<Slot<T>>,
+    capacity: u64,
+    peers: Peers<'a>,
+    me: usize,
+    _slots: PhantomData<&'a Slot<T>>,
+}
+
+// SAFETY: all shared words are atomics, and payloads pass between participants by the protocol alone.
+unsafe impl<T: Pod> Send for Ring<'_, T> {}
+
+impl<'a, T: Pod> Ring<'a, T> {
+    /// # Safety
+    /// `slots` points to `capacity` initialised slots, a power of two, which stay valid for `'a`. The caller holds entry `me`.
+    pub(crate) unsafe fn new(
+        control: &'a Control,
+        slots: NonNull<Slot<T>>,
+        capacity: u64,
+        peers: Peers<'a>,
+        me: usize,
+    ) -> Self {
+        Ring { control, slots, capacity, peers, me, _slots: PhantomData }
+    }
+
+    #[inline]
+    fn slot(&self, position: u64) -> &Slot<T> {
+        let index = (position & (self.capacity - 1)) as usize;
+        // SAFETY: invariant 4: the mask keeps the index below the number of slots that `new` was promised.
+        unsafe { self.slots.add(index).as_ref() }
+    }
+
+    #[inline]
+    fn announce(&self, intent: Intent) {
+        self.peers.entry(self.me).intent.store(intent.0, Release); // P2 and G2 pair with R1 and R2
+    }
+
+    // --- put ---------------------------------------------------------------------------------------------------
+
+    /// Puts as many of `values` as there is room for, in one claim; says how many.
+    #[inline]
+    pub(crate) fn try_put(&self, values: &[T]) -> Result<usize, Refusal> {
+        let wanted = (values.len().min(MAX_BATCH) as u64).min(self.capacity);
+        let claim = self.claim_free(wanted)?;
+        let put = claim.count as usize;
+        for (p, &value) in claim.positions().zip(values) {
+            let slot = self.slot(p);
+            slot.value.write(value); // P4
+            slot.turn.store(published(p), Release); // P5 pairs with G1
+        }
+        Ok(put)
+    }
+
+    /// P1 to P3, for up to `wanted` positions.
+    #[inline]
+    fn claim_free(&self, wanted: u64) -> Result<Claim, Refusal> {
+        let tail = &self.control.tail.0;
+        let mut announced = false;
+        let refusal = loop {
+            let p = tail.load(Relaxed);
+            if p & CLOSED != 0 {
+                break Refusal::Closed;
+            }
+            let turn = self.slot(p).turn.load(Acquire); // P1 pairs with G5 and K3
+            if turn == free(p) {
+                let ready =
+                    |&n: &u64| self.slot(p.wrapping_add(n)).turn.load(Acquire) == free(p.wrapping_add(n));
+                let count = 1 + (1..wanted).take_while(ready).count() as u64;
+                let end = p.wrapping_add(count);
+                self.announce(Intent::new(Side::Put, p, count));
+                announced = true;
+                if tail.compare_exchange(p, end, AcqRel, Relaxed).is_ok() {
+                    return Ok(Claim { first: p, count }); // P3
+                }
+            } else if tail.load(Relaxed) == p {
+                // Invariant 3; a turn of an earlier position means that the slot is still in use.
+                break if turn < free(p) { Refusal::NotReady } else { Refusal::Corrupt };
+            }
+            spin_loop();
+        };
+        if announced {
+            self.announce(Intent::NONE);
+        }
+        Err(refusal)
+    }
+
+    // --- get ---------------------------------------------------------------------------------------------------
+
+    /// Takes up to `into.len()` items in one claim; says how many.
+    #[inline]
+    pub(crate) fn try_get(&self, into: &mut [T]) -> Result<usize, Refusal> {
+        let claim = self.claim_published(into.len().min(MAX_BATCH) as u64)?;
+        let got = claim.count as usize;
+        for (p, place) in claim.positions().zip(into) {
+            *place = self.read(p); // G4
+            self.release(p);
+        }
+        Ok(got)
+    }
+
+    /// Claims one position without releasing it: G1 to G3.
+    #[inline]
+    pub(crate) fn try_claim(&self) -> Result<u64, Refusal> {
+        self.claim_published(1).map(|claim| claim.first)
+    }
+
+    /// The item at a position that the caller holds.
+    #[inline]
+    pub(crate) fn read(&self, p: u64) -> T {
+        self.slot(p).value.read()
+    }
+
+    /// G5: gives up a position that the caller holds; its item is gone.
+    #[inline]
+    pub(crate) fn release(&self, p: u64) {
+        self.slot(p).turn.store(free(p.wrapping_add(self.capacity)), Release); // G5 pairs with P1
+    }
+
+    /// Gives up a position that the caller holds; its item goes to the next consumer.
+    pub(crate) fn put_back(&self, p: u64) {
+        self.slot(p).turn.store(orphaned(p), Release);
+        self.tell_of_orphan();
+        // Last: a living peer whose intent covers an orphan would hold up the repair for whoever adopts it.
+        self.announce(Intent::NONE);
+    }
+
+    /// G1 to G3, for up to `wanted` positions.
+    #[inline]
+    fn claim_published(&self, wanted: u64) -> Result<Claim, Refusal> {
+        if self.control.signals.0.orphans.load(Acquire) & PRESENT != 0 {
+            if let Some(p) = self.adopt() {
+                return Ok(Claim { first: p, count: 1 });
+            }
+        }
+        let head = &self.control.head.0;
+        let mut announced = false;
+        let refusal = loop {
+            let p = head.load(Relaxed);
+            let turn = self.slot(p).turn.load(Acquire); // G1 pairs with P5 and K2
+            if turn == published(p) {
+                let ready = |&n: &u64| {
+                    self.slot(p.wrapping_add(n)).turn.load(Acquire) == published(p.wrapping_add(n))
+                };
+                let count = 1 + (1..wanted).take_while(ready).count() as u64;
+                let end = p.wrapping_add(count);
+                self.announce(Intent::new(Side::Get, p, count));
+                announced = true;
+                if head.compare_exchange(p, end, AcqRel, Relaxed).is_ok() {
+                    return Ok(Claim { first: p, count }); // G3
+                }
+            } else if turn == skipped(p) {
+                self.announce(Intent::new(Side::Get, p, 1));
+                announced = true;
+                if head.compare_exchange(p, p.wrapping_add(1), AcqRel, Relaxed).is_ok() {
+                    self.release(p);
+                    self.control.signals.0.space.wake(1);
+                    continue;
+                }
+            } else if head.load(Relaxed) == p {
+                if turn > published(p) {
+                    break Refusal::Corrupt; // invariant 3
+                }
+                let tail = self.control.tail.0.load(Acquire);
+                break if tail == p | CLOSED { Refusal::Closed } else { Refusal::NotReady };
+            }
+            spin_loop();
+        };
+        if announced {
+            self.announce(Intent::NONE);
+        }
+        Err(refusal)
+    }
+
+    // --- orphans -----------------------------------------------------------------------------------------------
+
+    /// Claims an orphan, if there is one.
+    #[cold]
+    fn adopt(&self) -> Option<u64> {
+        let seen = self.control.signals.0.orphans.load(Acquire); // O2 pairs with O1
+        let mut announced = false;
+        for index in 0..self.capacity {
+            let turn = &self.slot(index).turn;
+            let found = turn.load(Acquire);
+            let Some(p) = orphan_position(found).filter(|p| p & (self.capacity - 1) == index) else {
+                continue;
+            };
+            self.announce(Intent::new(Side::Get, p, 1));
+            announced = true;
+            if turn.compare_exchange(found, published(p), AcqRel, Relaxed).is_ok() {
+                return Some(p);
+            }
+        }
+        if announced {
+            self.announce(Intent::NONE);
+        }
+        // None left. Who makes one changes the count afterwards, and then this fails.
+        let _ = self.control.signals.0.orphans.compare_exchange(seen, seen & !PRESENT, AcqRel, Relaxed);
+        None
+    }
+
+    /// Says that a slot has been orphaned: after the turn, so that no finder clears the sign too early.
+    fn tell_of_orphan(&self) {
+        let orphans = &self.control.signals.0.orphans;
+        let mut seen = orphans.load(Relaxed);
+        // O1 pairs with O2
+        while let Err(now) =
+            orphans.compare_exchange(seen, seen.wrapping_add(PRESENT + 1) | PRESENT, AcqRel, Relaxed)
+        {
+            seen = now;
+        }
+    }
+
+    // --- state -------------------------------------------------------------------------------------------------
+
+    /// Forbids further puts; says whether this call did it.
+    pub(crate) fn close(&self) -> bool {
+        let tail = &self.control.tail.0;
+        let mut seen = tail.load(Relaxed);
+        while seen & CLOSED == 0 {
+            match tail.compare_exchange(seen, seen | CLOSED, AcqRel, Relaxed) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        false
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.control.tail.0.load(Acquire) & CLOSED != 0
+    }
+
+    /// How many positions are claimed by producers and not by consumers: advisory.
+    pub(crate) fn len(&self) -> usize {
+        let head = self.control.head.0.load(Acquire);
+        let tail = self.control.tail.0.load(Acquire) & !CLOSED;
+        tail.saturating_sub(head).min(self.capacity) as usize
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity as usize
+    }
+
+    /// Makes every sleeper look again.
+    pub(crate) fn wake_all(&self) {
+        self.items().wake(u32::MAX);
+        self.space().wake(u32::MAX);
+    }
+
+    /// Where consumers sleep.
+    #[inline]
+    pub(crate) fn items(&self) -> &WaitWord {
+        &self.control.signals.0.items
+    }
+
+    /// Where producers sleep.
+    #[inline]
+    pub(crate) fn space(&self) -> &WaitWord {
+        &self.control.signals.0.space
+    }
+
+    // --- repair ------------------------------------------------------------------------------------------------
+
+    /// Repairs for every dead peer that is found. Returns for how many.
+    pub(crate) fn recover(&self, members: &impl Membership) -> usize {
+        peer::recover(self.peers, members, self.me, |dead| self.repair(dead, members))
+    }
+
+    /// Finishes or undoes what a dead peer announced, and wakes everybody. The caller holds the repair lock.
+    pub(crate) fn repair(&self, dead: usize, members: &impl Membership) -> Repair {
+        let repair = self.settle(dead, members);
+        // The dead one may have been about to wake somebody, and its slots may be ready now.
+        self.wake_all();
+        repair
+    }
+
+    fn settle(&self, dead: usize, members: &impl Membership) -> Repair {
+        let intent = Intent(self.peers.entry(dead).intent.load(Acquire));
+        let (side, end) = match intent.side() {
+            Some(Side::Put) => (Side::Put, self.control.tail.0.load(Acquire) & !CLOSED), // R1 pairs with P2 and P3
+            Some(Side::Get) => (Side::Get, self.control.head.0.load(Acquire)), // R2 pairs with G2 and G3
+            None => return Repair::Done,
+        };
+        let mut repair = Repair::Done;
+        for p in intent.claimed_below(end, self.capacity) {
+            let turn = &self.slot(p).turn;
+            if !self.is_held(turn.load(Acquire), side, p) {
+                continue; // K1
+            }
+            if self.lives_with_intent(side, p, dead, members) {
+                repair = Repair::Later;
+                continue;
+            }
+            // Once more: a living peer may have published between the two looks and announced something else since.
+            let seen = turn.load(Acquire);
+            if !self.is_held(seen, side, p) {
+                continue;
+            }
+            let (repaired, is_orphan) = match side {
+                Side::Put => (skipped(p), false), // K2
+                Side::Get if seen == skipped(p) => (free(p.wrapping_add(self.capacity)), false), // K3
+                Side::Get => (orphaned(p), true),
+            };
+            if turn.compare_exchange(seen, repaired, AcqRel, Relaxed).is_ok() && is_orphan {
+                self.tell_of_orphan();
+            }
+        }
+        if side == Side::Get {
+            // A repairer, or this peer in `put_back`, may have died between an orphan and the sign of it.
+            self.tell_of_orphan();
+        }
+        repair
+    }
+
+    /// Whether a slot with this turn is in the hands of whoever claimed `p`.
+    fn is_held(&self, turn: u64, side: Side, p: u64) -> bool {
+        match side {
+            Side::Put => turn == free(p),
+            Side::Get => turn == published(p) || turn == skipped(p),
+        }
+    }
+
+    /// Whether a living peer may hold `p`.
+    fn lives_with_intent(&self, side: Side, p: u64, dead: usize, members: &impl Membership) -> bool {
+        (0..self.peers.count()).filter(|&peer| peer != dead).any(|peer| {
+            let entry = self.peers.entry(peer);
+            entry.state.load(Acquire) == JOINED
+                && Intent(entry.intent.load(Acquire)).covers(side, p)
+                && (peer == self.me || !members.is_dead(peer))
+        })
+    }
+}
+
+/// In `orphans`: some slot may be orphaned.
+const PRESENT: u32 = 1;

@@ -1,0 +1,442 @@
+//! A segment: one region of shared memory, its peer table, and this process's part in it.
+//!
+//! A segment is built whole and then published in one step: an anonymous one (a memfd, sealed against shrinking, growing and
+//! further seals) by handing out its descriptor, a named one by linking its nameless file into `/dev/shm`. Every page is
+//! reserved at creation. Whoever attaches checks the header first.
+//!
+//! # Liveness
+//! Each `Segment` opens its file once more and takes OFD locks on that open file description, far beyond the data: one byte for
+//! each entry it holds, and one for the right to repair. The kernel lets go of them when the process ends. Locks of one
+//! description do not exclude each other, so the entries that this `Segment` holds are also kept in a table of its own.
+
+use crate::error::{Error, Mismatch};
+use crate::fork::{self, Epoch};
+use crate::header::{Blueprint, Geometry, HEADER_BYTES, MAX_PEERS};
+use crate::peer::{self, Entry, JOINED, Membership, Peers, Repair};
+use crate::sync::{Acquire, Relaxed, Release};
+use crate::sys;
+use memmap2::{MmapOptions, MmapRaw};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The byte whose lock is the right to repair; the bytes after it belong to the entries.
+const REPAIR_BYTE: i64 = 1 << 61;
+
+/// How often a newcomer tries to become the repairer before it looks for another entry.
+const PATIENCE: u32 = 1000;
+
+fn entry_byte(peer: usize) -> i64 {
+    REPAIR_BYTE + 1 + peer as i64
+}
+
+/// Shared memory that was created or attached, mapped into this process. Clones share the mapping and the descriptor.
+///
+/// This is the ground that queues, pipes and locks stand on, and public for objects of your own. The body is plain memory; who may touch
+/// which of its bytes when is the business of the protocol that you run in it.
+///
+/// ```
+/// use skep_ipc::{Blueprint, Item, Kind, Segment};
+/// let blueprint = Blueprint { kind: Kind::new(*b"counters"), item: Item::of::<u64>(), body_len: |n| n.checked_mul(8) };
+/// use std::os::fd::AsFd;
+/// let here = Segment::anonymous(&blueprint, 16, 2)?;
+/// let there = Segment::from_fd(here.as_fd().try_clone_to_owned().unwrap(), &blueprint)?; // in any process
+/// assert_eq!(there.capacity(), 16);
+/// # Ok::<(), skep_ipc::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Segment(Arc<Inner>);
+
+struct Inner {
+    map: Mapping,
+    geometry: Geometry,
+    file: OwnedFd,
+    /// The description that carries this segment's locks. In a forked child the number is closed and perhaps another's.
+    locks: ManuallyDrop<OwnedFd>,
+    epoch: Epoch,
+    /// Which entries are held through `locks`.
+    held: Mutex<Vec<bool>>,
+    /// Excludes repairers of this process, as the lock on `REPAIR_BYTE` does others.
+    repairing: Mutex<()>,
+}
+
+/// Where the bytes come from.
+enum Mapping {
+    Own(MmapRaw),
+    #[cfg(feature = "shared_memory")]
+    Adopted(crate::shmem::Adopted),
+}
+
+impl Mapping {
+    fn base(&self) -> NonNull<u8> {
+        let base = match self {
+            Mapping::Own(map) => map.as_mut_ptr(),
+            #[cfg(feature = "shared_memory")]
+            Mapping::Adopted(shmem) => shmem.base(),
+        };
+        // A mapping is never at address zero; `dangling` would be caught by the first access, not by luck.
+        NonNull::new(base).unwrap_or(NonNull::dangling())
+    }
+}
+
+impl Segment {
+    // --- create and attach ---------------------------------------------------------------------------------------
+
+    /// Creates an anonymous segment: zeroed, sealed, all pages reserved. It lives as long as a descriptor or mapping of it.
+    ///
+    /// # Errors
+    /// [`Error::Capacity`], [`Error::Peers`], [`Error::NoMemory`], [`Error::Os`].
+    pub fn anonymous(blueprint: &Blueprint, capacity: u64, peers: usize) -> Result<Segment, Error> {
+        Segment::build_anonymous(blueprint, capacity, peers, |_| ())
+    }
+
+    /// Creates an anonymous segment whose body `init` fills before anybody else can see it.
+    pub(crate) fn build_anonymous(
+        blueprint: &Blueprint,
+        capacity: u64,
+        peers: usize,
+        init: impl FnOnce(NonNull<u8>),
+    ) -> Result<Segment, Error> {
+        let geometry = possible(blueprint, capacity, peers)?;
+        let file = sys::anonymous_file(geometry.total)?;
+        sys::seal(&file)?;
+        Segment::fill(file, blueprint, geometry, init)
+    }
+
+    /// Creates a named segment: built without a name, then linked into place in one step, mode 0600.
+    pub(crate) fn build_named(
+        name: &str,
+        blueprint: &Blueprint,
+        capacity: u64,
+        peers: usize,
+        init: impl FnOnce(NonNull<u8>),
+    ) -> Result<Segment, Error> {
+        sys::named_path(name)?;
+        let geometry = possible(blueprint, capacity, peers)?;
+        let file = sys::unnamed_file(geometry.total)?;
+        let segment = Segment::fill(file, blueprint, geometry, init)?;
+        sys::publish(&segment.0.file, name)?;
+        Ok(segment)
+    }
+
+    /// Creates a named segment; its body is zeroed.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] if the name is taken, and as [`anonymous`](Self::anonymous).
+    pub fn create(name: &str, blueprint: &Blueprint, capacity: u64, peers: usize) -> Result<Segment, Error> {
+        Segment::build_named(name, blueprint, capacity, peers, |_| ())
+    }
+
+    /// Attaches to the segment of that name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Mismatch`] if it is not what `blueprint` says; [`Error::Os`].
+    pub fn open(name: &str, blueprint: &Blueprint) -> Result<Segment, Error> {
+        Segment::from_fd(sys::open_named(name)?, blueprint)
+    }
+
+    /// Removes the name. Whoever is attached goes on; the memory is freed with the last of them.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Os`].
+    pub fn unlink(name: &str) -> Result<(), Error> {
+        sys::unlink(name)
+    }
+
+    /// Attaches to the segment behind a descriptor that another process passed on.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if it is not what `blueprint` says; [`Error::Os`].
+    pub fn from_fd(file: OwnedFd, blueprint: &Blueprint) -> Result<Segment, Error> {
+        let facts = sys::file_facts(&file)?;
+        if !facts.is_regular {
+            return Err(Mismatch::FileType.into());
+        }
+        if facts.owner != sys::user() {
+            return Err(Mismatch::Owner { found: facts.owner, expected: sys::user() }.into());
+        }
+        if facts.bytes < HEADER_BYTES as u64 {
+            return Err(Mismatch::Size { found: facts.bytes, expected: HEADER_BYTES as u64 }.into());
+        }
+        let map = map_file(&file, facts.bytes)?;
+        // SAFETY: the mapping is at least a page long, as just checked; `[u8; N]` has no invalid values.
+        let page = unsafe { map.as_ptr().cast::<[u8; HEADER_BYTES]>().read_volatile() };
+        let geometry = blueprint.check(&page, facts.bytes)?;
+        Segment::assemble(Mapping::Own(map), file, geometry)
+    }
+
+    fn fill(
+        file: OwnedFd,
+        blueprint: &Blueprint,
+        geometry: Geometry,
+        init: impl FnOnce(NonNull<u8>),
+    ) -> Result<Segment, Error> {
+        let mapping = Mapping::Own(map_file(&file, geometry.total)?);
+        Segment::write_new(&mapping, blueprint, &geometry, init);
+        Segment::assemble(mapping, file, geometry)
+    }
+
+    /// Writes the first contents of a zeroed region of `geometry.total` bytes that nobody else sees yet.
+    fn write_new(
+        mapping: &Mapping,
+        blueprint: &Blueprint,
+        geometry: &Geometry,
+        init: impl FnOnce(NonNull<u8>),
+    ) {
+        let base = mapping.base();
+        // SAFETY: the body lies within the `total` bytes of the mapping.
+        init(unsafe { base.byte_add(geometry.body as usize) });
+        // SAFETY: the header page lies within the mapping; nobody else has it.
+        unsafe { base.cast().write_volatile(blueprint.header(geometry)) };
+    }
+
+    fn assemble(map: Mapping, file: OwnedFd, geometry: Geometry) -> Result<Segment, Error> {
+        let epoch = Epoch::current()?;
+        let locks = sys::open_again(&file)?;
+        fork::close_on_fork(locks.as_raw_fd());
+        Ok(Segment(Arc::new(Inner {
+            map,
+            geometry,
+            file,
+            locks: ManuallyDrop::new(locks),
+            epoch,
+            held: Mutex::new(vec![false; geometry.peers]),
+            repairing: Mutex::new(()),
+        })))
+    }
+
+    /// Makes a segment of memory that somebody else mapped: fresh (all zeroes), or one that holds `blueprint` already.
+    #[cfg(feature = "shared_memory")]
+    pub(crate) fn adopt(
+        shmem: crate::shmem::Adopted,
+        file: OwnedFd,
+        blueprint: &Blueprint,
+        fresh: Option<Geometry>,
+        init: impl FnOnce(NonNull<u8>),
+    ) -> Result<Segment, Error> {
+        let bytes = shmem.len() as u64;
+        let mapping = Mapping::Adopted(shmem);
+        if let Some(geometry) = &fresh {
+            Segment::write_new(&mapping, blueprint, geometry, init);
+        }
+        // SAFETY: `Adopted` is at least a page long; `[u8; N]` has no invalid values.
+        let page = unsafe { mapping.base().cast::<[u8; HEADER_BYTES]>().read_volatile() };
+        let geometry = blueprint.check(&page, bytes)?;
+        Segment::assemble(mapping, file, geometry)
+    }
+
+    // --- what it is ----------------------------------------------------------------------------------------------
+
+    /// The capacity that it was created with, as its blueprint counts.
+    pub fn capacity(&self) -> u64 {
+        self.0.geometry.capacity
+    }
+
+    /// How many participants it was created for.
+    pub fn max_peers(&self) -> usize {
+        self.0.geometry.peers
+    }
+
+    /// The first byte of the body, page aligned; valid as long as this segment or a clone of it.
+    ///
+    /// Other processes may write to it at any time: make no references to it beyond atomics.
+    pub fn body(&self) -> NonNull<u8> {
+        // SAFETY: the body lies within the mapping, as creation and attach have checked.
+        unsafe { self.0.map.base().byte_add(self.0.geometry.body as usize) }
+    }
+
+    /// The bytes of the body.
+    pub fn body_len(&self) -> usize {
+        self.0.geometry.body_len as usize
+    }
+
+    /// Whether this process is the one that created or attached it, and not a forked child of that.
+    #[inline]
+    pub fn is_own(&self) -> bool {
+        self.0.epoch.is_current()
+    }
+
+    #[inline]
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.0.epoch
+    }
+
+    // --- participants --------------------------------------------------------------------------------------------
+
+    /// The peer table. The result is valid as long as this segment or a clone of it is, which the caller sees to.
+    pub(crate) fn peers<'a>(&self) -> Peers<'a> {
+        // SAFETY: the table lies behind the header page within the mapping; zeroes are valid entries; the caller keeps
+        // the segment, and with it the mapping.
+        unsafe {
+            let entries = self.0.map.base().byte_add(HEADER_BYTES).cast::<Entry>();
+            Peers::new(entries, self.0.geometry.peers)
+        }
+    }
+
+    /// Becomes a participant: takes an entry that is nobody's, or that of a dead one after `repair` has dealt with its words.
+    pub(crate) fn join(&self, mut repair: impl FnMut(usize) -> Repair) -> Result<Member, Error> {
+        // First the vacant ones: they cost no repair.
+        for want_vacant in [true, false] {
+            for peer in 0..self.max_peers() {
+                let is_vacant = self.peers().entry(peer).state.load(Acquire) != JOINED;
+                if is_vacant != want_vacant {
+                    continue;
+                }
+                if let Some(member) = self.join_as(peer, &mut repair)? {
+                    return Ok(member);
+                }
+            }
+        }
+        Err(Error::TooManyPeers { limit: self.max_peers() })
+    }
+
+    /// Takes one particular entry, unless it is a living participant's, or a dead one's that cannot be repaired yet.
+    pub(crate) fn join_as(
+        &self,
+        peer: usize,
+        mut repair: impl FnMut(usize) -> Repair,
+    ) -> Result<Option<Member>, Error> {
+        if !self.is_own() {
+            return Err(Error::Forked);
+        }
+        let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held[peer] || !sys::try_lock_byte(self.lock_fd(), entry_byte(peer))? {
+            return Ok(None);
+        }
+        held[peer] = true;
+        drop(held);
+        // From here on dropping `member` lets go of the lock; the entry still is as it was found.
+        let mut member = Member { segment: self.clone(), peer, joined: false };
+        let entry = self.peers().entry(peer);
+        if entry.state.load(Acquire) == JOINED {
+            let mut repaired = || {
+                self.exclusively(|| {
+                    let result = repair(peer);
+                    if result == Repair::Done {
+                        peer::vacate(entry);
+                    }
+                    result
+                })
+            };
+            // Another repairer is done soon, unless it is stopped.
+            let result = (0..PATIENCE).find_map(|_| {
+                let result = repaired();
+                if result.is_none() {
+                    std::thread::yield_now();
+                }
+                result
+            });
+            if result != Some(Repair::Done) {
+                return Ok(None);
+            }
+        }
+        entry.intent.store(0, Relaxed);
+        entry.pid.store(std::process::id(), Relaxed);
+        entry.state.store(JOINED, Release);
+        member.joined = true;
+        Ok(Some(member))
+    }
+
+    fn lock_fd(&self) -> BorrowedFd<'_> {
+        self.0.locks.as_fd()
+    }
+}
+
+impl AsFd for Segment {
+    /// The descriptor to pass to another process; it attaches with `from_fd`.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.file.as_fd()
+    }
+}
+
+impl std::fmt::Debug for Segment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Segment")
+            .field("bytes", &self.0.geometry.total)
+            .field("capacity", &self.capacity())
+            .field("max_peers", &self.max_peers())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // In a forked child the descriptor is closed already, and its number may be another's.
+        if self.epoch.is_current() {
+            fork::forget(self.locks.as_raw_fd());
+            // SAFETY: dropped once, here, and not used again.
+            unsafe { ManuallyDrop::drop(&mut self.locks) };
+        }
+    }
+}
+
+impl Membership for Segment {
+    fn is_dead(&self, peer: usize) -> bool {
+        let held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
+        // What cannot be told counts as alive: repairing for the living would break the protocol, waiting does not.
+        !held[peer] && sys::is_byte_locked(self.lock_fd(), entry_byte(peer)).is_ok_and(|locked| !locked)
+    }
+
+    fn exclusively<R>(&self, repair: impl FnOnce() -> R) -> Option<R> {
+        let _this_process = self.0.repairing.try_lock().ok()?;
+        if !sys::try_lock_byte(self.lock_fd(), REPAIR_BYTE).ok()? {
+            return None;
+        }
+        let result = repair();
+        // If this failed, the lock would stay with this process and repair with it alone: no harm to others' data.
+        let _ = sys::unlock_byte(self.lock_fd(), REPAIR_BYTE);
+        Some(result)
+    }
+}
+
+/// A participant of a segment: holds an entry and its lock until dropped.
+pub(crate) struct Member {
+    segment: Segment,
+    peer: usize,
+    joined: bool,
+}
+
+impl Member {
+    pub(crate) fn peer(&self) -> usize {
+        self.peer
+    }
+
+    pub(crate) fn segment(&self) -> &Segment {
+        &self.segment
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        if !self.segment.is_own() {
+            return; // a forked child's copy: the entry and its lock are the parent's
+        }
+        let entry = self.segment.peers().entry(self.peer);
+        if self.joined && entry.state.load(Acquire) == JOINED {
+            peer::vacate(entry);
+        }
+        let mut held = self.segment.0.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held[self.peer] = false;
+        // Should this fail, the entry is vacant and stays locked until this process ends.
+        let _ = sys::unlock_byte(self.segment.lock_fd(), entry_byte(self.peer));
+    }
+}
+
+fn map_file(file: &OwnedFd, bytes: u64) -> Result<MmapRaw, Error> {
+    let length = usize::try_from(bytes).map_err(|_| Error::NoMemory { bytes })?;
+    MmapOptions::new().len(length).map_raw(file).map_err(|e| Error::os("mmap", e))
+}
+
+/// The geometry, or the error that says what is impossible.
+pub(crate) fn possible(blueprint: &Blueprint, capacity: u64, peers: usize) -> Result<Geometry, Error> {
+    if peers == 0 || peers > MAX_PEERS {
+        return Err(Error::Peers { peers, max: MAX_PEERS });
+    }
+    blueprint.geometry(capacity, peers).ok_or_else(|| {
+        let max =
+            (0..u64::BITS - 1).rev().map(|bit| 1 << bit).find(|&c| blueprint.geometry(c, peers).is_some());
+        let as_usize = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        Error::Capacity { capacity: as_usize(capacity), max: as_usize(max.unwrap_or(0)) }
+    })
+}

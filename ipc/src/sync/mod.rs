@@ -1,0 +1,25 @@
+//! The shim between the algorithms and what they run on: the machine, or loom's model of one.
+//!
+//! Both twins offer the same names: atomics, [`Cell`] for payloads, `fence`, `spin_loop`, `yield_now`, and the futex.
+//! Only `sync/loom.rs` and `model.rs` name loom.
+
+#[cfg(not(loom))]
+mod real;
+#[cfg(not(loom))]
+pub(crate) use real::*;
+
+#[cfg(loom)]
+pub(crate) mod loom;
+#[cfg(loom)]
+pub(crate) use self::loom::*;
+
+pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+
+/// How a sleep on a futex ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// By a wake, a changed word, a signal or for no reason: look again.
+    Perhaps,
+    /// Nothing happened in the given time.
+    TimedOut,
+}

@@ -1,0 +1,44 @@
+//! The machine's own atomics, memory and futex.
+
+pub(crate) use std::hint::spin_loop;
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, fence};
+pub(crate) use std::thread::yield_now;
+
+use super::Woken;
+use crate::sys;
+use std::cell::UnsafeCell;
+use std::mem::MaybeUninit;
+use std::time::Duration;
+
+/// Payload bytes in shared memory, which the protocol gives to one process at a time.
+///
+/// Access is volatile: the memory lies outside of what the compiler knows, and a peer that breaks the protocol
+/// may change it at any time, which must yield a wrong value and nothing worse.
+#[repr(transparent)]
+pub(crate) struct Cell<T>(UnsafeCell<MaybeUninit<T>>);
+
+impl<T: bytemuck::Pod> Cell<T> {
+    /// Copies the value out.
+    #[inline]
+    pub(crate) fn read(&self) -> T {
+        // SAFETY: the pointer is valid and aligned, as `self` is; any bit pattern is a valid `T: Pod`.
+        unsafe { self.0.get().cast::<T>().read_volatile() }
+    }
+
+    /// Copies a value in. The protocol must have granted the cell to the caller.
+    #[inline]
+    pub(crate) fn write(&self, value: T) {
+        // SAFETY: the pointer is valid and aligned, as `self` is; `UnsafeCell` permits writing through `&self`.
+        unsafe { self.0.get().cast::<T>().write_volatile(value) }
+    }
+}
+
+/// Sleeps while `word` is `expected`, at most for `timeout`.
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> Woken {
+    sys::futex_wait(word, expected, timeout)
+}
+
+/// Wakes up to `n` sleepers; says how many slept.
+pub(crate) fn futex_wake(word: &AtomicU32, n: u32) -> usize {
+    sys::futex_wake(word, n)
+}

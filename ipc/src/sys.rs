@@ -1,0 +1,264 @@
+//! Every system call of this crate, and only here: each a small function with one purpose.
+//!
+//! A call that the kernel may interrupt is repeated.
+
+use crate::error::Error;
+use crate::sync::Woken;
+use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, FcntlArg, OFlag, SealFlag};
+use nix::sys::memfd::MFdFlags;
+use nix::sys::stat::Mode;
+use rustix::thread::futex;
+use std::ffi::c_void;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+/// Where named segments live: the file system behind `shm_open`.
+const SHM: &str = "/dev/shm";
+
+// --- files -----------------------------------------------------------------------------------------------------
+
+/// A new anonymous file in memory, of the given size, all pages reserved.
+pub(crate) fn anonymous_file(bytes: u64) -> Result<OwnedFd, Error> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let file = nix::sys::memfd::memfd_create(c"skep", flags).map_err(|e| Error::os("memfd_create", e))?;
+    reserve(&file, bytes)?;
+    Ok(file)
+}
+
+/// A new file in `/dev/shm` that has no name yet, mode 0600, of the given size, all pages reserved.
+pub(crate) fn unnamed_file(bytes: u64) -> Result<OwnedFd, Error> {
+    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    let file = nix::fcntl::open(SHM, flags, Mode::S_IRUSR | Mode::S_IWUSR)
+        .map_err(|e| Error::os("open O_TMPFILE in /dev/shm", e))?;
+    reserve(&file, bytes)?;
+    Ok(file)
+}
+
+/// Sets the size and reserves every page, so that a full memory is an error now and not a SIGBUS later.
+///
+/// An anonymous file has no limit of its own: asked for more than there is, the kernel would kill a process to find it. So
+/// what the machine and the control group say is available is looked at first.
+fn reserve(file: &OwnedFd, bytes: u64) -> Result<(), Error> {
+    if bytes >= WORTH_A_LOOK && available_memory().is_some_and(|available| bytes > available) {
+        return Err(Error::NoMemory { bytes });
+    }
+    let length = i64::try_from(bytes).map_err(|_| Error::NoMemory { bytes })?;
+    loop {
+        match nix::fcntl::fallocate(file, FallocateFlags::empty(), 0, length) {
+            Ok(()) => return Ok(()),
+            Err(nix::Error::EINTR) => continue,
+            Err(nix::Error::ENOSPC | nix::Error::ENOMEM | nix::Error::EFBIG) => {
+                return Err(Error::NoMemory { bytes });
+            }
+            Err(e) => return Err(Error::os("fallocate", e)),
+        }
+    }
+}
+
+/// Below this a reservation is made without a look at what is available.
+const WORTH_A_LOOK: u64 = 1 << 20;
+
+/// How many bytes may be allocated without harm, as far as the kernel tells.
+fn available_memory() -> Option<u64> {
+    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let machine = line.trim().trim_end_matches(" kB").parse::<u64>().ok()?.saturating_mul(1024);
+    // In a container its own group is mounted there, in version 2 or 1.
+    let group = [
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ]
+    .iter()
+    .filter_map(|(limit, usage)| Some(number(limit)?.saturating_sub(number(usage)?)))
+    .min();
+    Some(machine.min(group.unwrap_or(u64::MAX)))
+}
+
+/// Forbids to shrink or grow the file, and to change that.
+pub(crate) fn seal(file: &OwnedFd) -> Result<(), Error> {
+    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    nix::fcntl::fcntl(file, FcntlArg::F_ADD_SEALS(seals)).map_err(|e| Error::os("fcntl F_ADD_SEALS", e))?;
+    Ok(())
+}
+
+/// Where a segment of that name is found. A name is one path component.
+pub(crate) fn named_path(name: &str) -> Result<PathBuf, Error> {
+    let bad = name.is_empty() || name.len() > 250 || name.starts_with('.') || name.contains(['/', '\0']);
+    if bad { Err(Error::Name { name: name.into() }) } else { Ok(Path::new(SHM).join(name)) }
+}
+
+/// Gives an unnamed file its name, in one step: the name is new and the file whole, or nothing happened.
+pub(crate) fn publish(file: &OwnedFd, name: &str) -> Result<(), Error> {
+    let path = named_path(name)?;
+    match nix::unistd::linkat(AT_FDCWD, &proc_path(file)?, AT_FDCWD, &path, AtFlags::AT_SYMLINK_FOLLOW) {
+        Ok(()) => Ok(()),
+        Err(nix::Error::EEXIST) => Err(Error::Exists { name: name.into() }),
+        Err(e) => Err(Error::os("linkat into /dev/shm", e)),
+    }
+}
+
+/// Opens a segment's file by name; never follows a symbolic link.
+pub(crate) fn open_named(name: &str) -> Result<OwnedFd, Error> {
+    let path = named_path(name)?;
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    match File::options().read(true).write(true).custom_flags(flags).open(path) {
+        Ok(file) => Ok(file.into()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Error::NotFound { name: name.into() }),
+        Err(e) => Err(Error::os("open in /dev/shm", e)),
+    }
+}
+
+/// Removes a name. Whoever is attached stays so.
+pub(crate) fn unlink(name: &str) -> Result<(), Error> {
+    match nix::unistd::unlink(&named_path(name)?) {
+        Ok(()) => Ok(()),
+        Err(nix::Error::ENOENT) => Err(Error::NotFound { name: name.into() }),
+        Err(e) => Err(Error::os("unlink in /dev/shm", e)),
+    }
+}
+
+/// What attach checks of a file.
+pub(crate) struct FileFacts {
+    pub(crate) bytes: u64,
+    pub(crate) owner: u32,
+    pub(crate) is_regular: bool,
+}
+
+/// Size, owner and type of a file.
+pub(crate) fn file_facts(file: &OwnedFd) -> Result<FileFacts, Error> {
+    let file = File::from(file.try_clone().map_err(|e| Error::os("dup", e))?);
+    let meta = file.metadata().map_err(|e| Error::os("fstat", e))?;
+    Ok(FileFacts { bytes: meta.len(), owner: meta.uid(), is_regular: meta.is_file() })
+}
+
+/// The user that this process acts as.
+pub(crate) fn user() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
+/// Opens the same file once more: an open file description of this process's own, as OFD locks need it.
+pub(crate) fn open_again(file: &OwnedFd) -> Result<OwnedFd, Error> {
+    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    nix::fcntl::open(&proc_path(file)?, flags, Mode::empty()).map_err(|e| Error::os("open /proc/self/fd", e))
+}
+
+/// The name under which `/proc` shows a descriptor of this process.
+fn proc_path(file: &OwnedFd) -> Result<PathBuf, Error> {
+    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    if path.symlink_metadata().is_err() {
+        let why = "/proc is not mounted, and skep needs it to open a segment's descriptor again";
+        return Err(Error::os("open /proc/self/fd", io::Error::new(io::ErrorKind::NotFound, why)));
+    }
+    Ok(path)
+}
+
+// --- liveness: OFD locks -----------------------------------------------------------------------------------------
+
+fn byte_lock(kind: i32, byte: i64) -> libc::flock {
+    // `l_pid` must be zero for OFD locks.
+    libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: byte, l_len: 1, l_pid: 0 }
+}
+
+/// Takes the exclusive lock on one byte, unless another open file description has it.
+pub(crate) fn try_lock_byte(file: BorrowedFd<'_>, byte: i64) -> Result<bool, Error> {
+    loop {
+        match nix::fcntl::fcntl(file, FcntlArg::F_OFD_SETLK(&byte_lock(libc::F_WRLCK, byte))) {
+            Ok(_) => return Ok(true),
+            Err(nix::Error::EAGAIN | nix::Error::EACCES) => return Ok(false),
+            Err(nix::Error::EINTR) => continue,
+            Err(e) => return Err(Error::os("fcntl F_OFD_SETLK", e)),
+        }
+    }
+}
+
+/// Lets go of one byte.
+pub(crate) fn unlock_byte(file: BorrowedFd<'_>, byte: i64) -> Result<(), Error> {
+    nix::fcntl::fcntl(file, FcntlArg::F_OFD_SETLK(&byte_lock(libc::F_UNLCK, byte)))
+        .map_err(|e| Error::os("fcntl F_OFD_SETLK", e))?;
+    Ok(())
+}
+
+/// Whether another open file description holds the byte.
+pub(crate) fn is_byte_locked(file: BorrowedFd<'_>, byte: i64) -> Result<bool, Error> {
+    let mut lock = byte_lock(libc::F_WRLCK, byte);
+    nix::fcntl::fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))
+        .map_err(|e| Error::os("fcntl F_OFD_GETLK", e))?;
+    Ok(i32::from(lock.l_type) != libc::F_UNLCK)
+}
+
+// --- futex -----------------------------------------------------------------------------------------------------
+
+/// Sleeps while `word` is `expected`, at most for `timeout`.
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> Woken {
+    let timeout = timeout.map(|t| futex::Timespec {
+        tv_sec: t.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: t.subsec_nanos().into(),
+    });
+    match futex::wait(word, futex::Flags::empty(), expected, timeout.as_ref()) {
+        Err(rustix::io::Errno::TIMEDOUT) => Woken::TimedOut,
+        Ok(()) | Err(_) => Woken::Perhaps,
+    }
+}
+
+/// Wakes up to `n` sleepers; says how many slept.
+pub(crate) fn futex_wake(word: &AtomicU32, n: u32) -> usize {
+    futex::wake(word, futex::Flags::empty(), n).unwrap_or(0)
+}
+
+// --- fork ------------------------------------------------------------------------------------------------------
+
+/// A page of this process's own that reads zero in a child of `fork()`.
+pub(crate) fn page_wiped_on_fork() -> Result<NonNull<AtomicU32>, Error> {
+    let length = std::num::NonZeroUsize::MIN.saturating_add(page_size() - 1);
+    let protection = nix::sys::mman::ProtFlags::PROT_READ | nix::sys::mman::ProtFlags::PROT_WRITE;
+    let flags = nix::sys::mman::MapFlags::MAP_PRIVATE;
+    // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nothing that exists.
+    let page = unsafe { nix::sys::mman::mmap_anonymous(None, length, protection, flags) }
+        .map_err(|e| Error::os("mmap", e))?;
+    // SAFETY: exactly the page that was mapped in the line above.
+    unsafe { madvise_wipe_on_fork(page, length.get()) }?;
+    Ok(page.cast())
+}
+
+/// # Safety
+/// `page..page + length` is a private anonymous mapping of the caller's.
+unsafe fn madvise_wipe_on_fork(page: NonNull<c_void>, length: usize) -> Result<(), Error> {
+    // SAFETY: as the caller promises; the advice changes what a forked child sees, nothing here.
+    let result = unsafe { libc::madvise(page.as_ptr(), length, libc::MADV_WIPEONFORK) };
+    if result == 0 { Ok(()) } else { Err(Error::os("madvise MADV_WIPEONFORK", io::Error::last_os_error())) }
+}
+
+/// Registers functions that run around every `fork()` of this process.
+pub(crate) fn at_fork(
+    before: extern "C" fn(),
+    parent: extern "C" fn(),
+    child: extern "C" fn(),
+) -> Result<(), Error> {
+    // SAFETY: the functions are `extern "C"`, take nothing, and live as long as the program.
+    let result = unsafe { libc::pthread_atfork(Some(before), Some(parent), Some(child)) };
+    if result == 0 { Ok(()) } else { Err(Error::os("pthread_atfork", io::Error::from_raw_os_error(result))) }
+}
+
+/// Closes a descriptor by number; for the child's side of a fork.
+pub(crate) fn close_number(fd: i32) {
+    // SAFETY: closing is defined for any number; the caller owns the descriptor behind it.
+    unsafe { libc::close(fd) };
+}
+
+// --- odds and ends ---------------------------------------------------------------------------------------------
+
+/// The machine's page size in bytes.
+pub(crate) fn page_size() -> usize {
+    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .and_then(|n| usize::try_from(n).ok())
+        .unwrap_or(4096)
+}

@@ -1,0 +1,185 @@
+//! Waiting for a condition on shared memory: spin, then yield, then sleep on a futex.
+//!
+//! A wake-up costs tens of microseconds and its waker about ten, so a waiter first looks again for as long as a
+//! wake-up would take, and a waker makes a system call only if somebody sleeps.
+//!
+//! # The word
+//! `{ count: 31, WAITING: 1 }`. Every announcement and every wake changes the count; `WAITING` says that somebody may
+//! sleep.
+//!
+//! | who | step | |
+//! | --- | --- | --- |
+//! | waiter | W1 | `word := { count + 1, WAITING }`; keep it as the ticket |
+//! | | W2 | fence, look at the condition once more; if it holds, go |
+//! | | W3 | sleep while the word is the ticket |
+//! | waker | N1 | make the condition true |
+//! | | N2 | fence, read the word; no `WAITING`: nobody sleeps, done |
+//! | | N3 | `word := { count + 1, WAITING }`; keep it |
+//! | | N4 | wake as many as there is reason to |
+//! | | N5 | nobody slept: if the word still is the one of N3, clear `WAITING` |
+//!
+//! # No wake-up is lost
+//! The fences of W2 and N2 are ordered. If N2's is first, W2 sees the condition. If W2's is first, N2 sees `WAITING`, and
+//! N3 makes the ticket stale: the waiter either sleeps already, and N4 wakes it, or W3 finds the word changed. N5 clears only
+//! if no waiter has announced itself since N3, and who announced before N3 does not sleep on the word of N3. That is why W1
+//! changes the count even when `WAITING` is set: a model in which it does not loses a wake-up.
+//!
+//! # Death
+//! A waker that is killed between N1 and N4 leaves sleepers behind, so nobody sleeps for longer than a slice without
+//! looking again, and whoever repairs for the dead wakes all. A waiter that is killed leaves `WAITING` set, which costs one
+//! needless wake (N5).
+
+use crate::sync::{self, AtomicU32, Relaxed, SeqCst, Woken, fence};
+#[cfg(not(loom))]
+use std::time::{Duration, Instant};
+
+const WAITING: u32 = 1;
+const STEP: u32 = 2;
+
+/// A word that waiters sleep on.
+#[repr(transparent)]
+pub(crate) struct WaitWord(AtomicU32);
+
+/// What the word was when its holder announced that it would sleep.
+#[derive(Clone, Copy)]
+struct Ticket(u32);
+
+impl WaitWord {
+    #[cfg_attr(not(loom), expect(dead_code, reason = "shared memory starts as zeroes"))]
+    pub(crate) fn new() -> Self {
+        WaitWord(AtomicU32::new(0))
+    }
+
+    /// W1 and the fence of W2. The caller must look at its condition afterwards, before it sleeps.
+    fn announce(&self) -> Ticket {
+        let mut seen = self.0.load(Relaxed);
+        let ticket = loop {
+            let next = seen.wrapping_add(STEP) | WAITING;
+            match self.0.compare_exchange(seen, next, Relaxed, Relaxed) {
+                Ok(_) => break Ticket(next),
+                Err(now) => seen = now,
+            }
+        };
+        fence(SeqCst); // W2 pairs with N2
+        ticket
+    }
+
+    /// Wakes up to `n` sleepers, if there are any, after the caller made their condition true (N1).
+    #[inline]
+    pub(crate) fn wake(&self, n: u32) {
+        fence(SeqCst); // N2 pairs with W2
+        if self.0.load(Relaxed) & WAITING != 0 {
+            self.wake_sleepers(n);
+        }
+    }
+
+    #[cold]
+    fn wake_sleepers(&self, n: u32) {
+        let mut seen = self.0.load(Relaxed);
+        let stepped = loop {
+            let next = seen.wrapping_add(STEP) | WAITING;
+            match self.0.compare_exchange(seen, next, Relaxed, Relaxed) {
+                Ok(_) => break next, // N3
+                Err(now) => seen = now,
+            }
+        };
+        if sync::futex_wake(&self.0, n) == 0 {
+            let _ = self.0.compare_exchange(stepped, stepped & !WAITING, Relaxed, Relaxed); // N5
+        }
+    }
+}
+
+/// Until when a blocked call waits.
+#[derive(Clone, Copy)]
+pub(crate) enum Until {
+    /// As long as it takes.
+    Forever,
+    /// Until the time is over.
+    #[cfg(not(loom))]
+    Instant(Instant),
+}
+
+#[cfg(not(loom))]
+impl Until {
+    /// From now on for `timeout`; for ever, if the clock cannot express it.
+    pub(crate) fn after(timeout: Duration) -> Self {
+        Instant::now().checked_add(timeout).map_or(Until::Forever, Until::Instant)
+    }
+
+    fn remaining(self) -> Option<Duration> {
+        match self {
+            Until::Forever => None,
+            Until::Instant(at) => Some(at.saturating_duration_since(Instant::now())),
+        }
+    }
+}
+
+/// How often a waiter looks with nothing but a pause in between: about 2 µs.
+#[cfg(not(loom))]
+const SPINS: u32 = 64;
+/// How long a waiter looks before it sleeps: about what a wake-up takes.
+#[cfg(not(loom))]
+const WINDOW: Duration = Duration::from_micros(50);
+/// The longest sleep without another look: what bounds the time until a death is noticed.
+#[cfg(not(loom))]
+const SLICE: Duration = Duration::from_millis(100);
+
+/// Calls `look` until it gives something, or until the time is over: `None`.
+///
+/// `check` is called before the first sleep and after each slice in which nothing happened: there the caller looks
+/// for dead peers.
+#[cfg(not(loom))]
+pub(crate) fn wait<R>(
+    word: &WaitWord,
+    until: Until,
+    mut look: impl FnMut() -> Option<R>,
+    mut check: impl FnMut(),
+) -> Option<R> {
+    for _ in 0..SPINS {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        sync::spin_loop();
+    }
+    let asleep_at = Instant::now() + until.remaining().map_or(WINDOW, |left| left.min(WINDOW));
+    while Instant::now() < asleep_at {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        sync::yield_now();
+    }
+    check();
+    loop {
+        let ticket = word.announce();
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        let slice = match until.remaining() {
+            Some(Duration::ZERO) => return None,
+            Some(left) => left.min(SLICE),
+            None => SLICE,
+        };
+        if sync::futex_wait(&word.0, ticket.0, Some(slice)) == Woken::TimedOut {
+            check();
+        }
+    }
+}
+
+/// The same in a model: no time passes, so nobody sleeps in slices; instead a simulated death wakes every sleeper.
+#[cfg(loom)]
+pub(crate) fn wait<R>(
+    word: &WaitWord,
+    _until: Until,
+    mut look: impl FnMut() -> Option<R>,
+    mut check: impl FnMut(),
+) -> Option<R> {
+    loop {
+        let ticket = word.announce();
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        if sync::futex_wait(&word.0, ticket.0, None) == Woken::Perhaps {
+            check();
+        }
+    }
+}

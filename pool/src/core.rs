@@ -1,0 +1,345 @@
+//! The pool's heart in the parent: takes tasks in, lays them into records, and brings outcomes to their jobs. Every handle of a pool
+//! shares it, and so does its supervisor.
+//!
+//! # Invariants
+//! - C1. A record that is not free has a ticket, which says to whom its outcome goes; whoever takes the ticket delivers, so each job
+//!   gets each part once.
+//! - C2. Once `ending` is set, no ticket stays: [`end`](Core::end) sets it and then takes all, a submitter looks at it after
+//!   leaving its ticket. Both go through the ticket's mutex, so one of them sees the other.
+
+use crate::collector::{Collector, Deliver};
+use crate::error::{Cause, PoolError, TaskError};
+use crate::frame;
+use crate::job::{Arrival, Job};
+use crate::record::{Table, Work};
+use crate::state::{Id, Phase};
+use crate::sync::lock;
+use crate::task::TaskRef;
+use skep_ipc::{GetError, PutError, QueueOptions, SimpleQueue};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::Thread;
+use std::time::Instant;
+
+pub(crate) struct Core {
+    table: Table,
+    tickets: Box<[Mutex<Option<Ticket>>]>,
+    free: Mutex<Free>,
+    tasks: Mutex<SimpleQueue<u64>>,
+    collector: Collector,
+    /// A second handle on the ring of results, to put what no worker puts.
+    announce: Mutex<SimpleQueue<u64>>,
+    closed: AtomicBool,
+    ending: OnceLock<TaskError>,
+    tasks_done: AtomicU64,
+}
+
+/// To whom a record's outcome goes, and how often it was tried.
+struct Ticket {
+    job: Arc<Job>,
+    part: u32,
+    count: u32,
+    retries: u8,
+    /// How many workers have died of this item.
+    deaths: (u32, u8),
+    /// Whether any worker has died of this record.
+    has_killed: bool,
+}
+
+/// The free records, and who waits for one.
+struct Free {
+    indices: Vec<u32>,
+    waiters: Vec<Thread>,
+}
+
+/// One record's worth of calls: `count` arguments, encoded as frames.
+pub(crate) struct Batch<'a> {
+    pub(crate) task: TaskRef,
+    pub(crate) count: u32,
+    pub(crate) arguments: &'a [u8],
+}
+
+impl Core {
+    pub(crate) fn new(depth: u32, workers: usize) -> Result<Core, PoolError> {
+        let table = Table::create(depth)?;
+        // Each worker, its replacement while it is not yet repaired, and this process's handles.
+        let peers = 2 * workers + 16;
+        // Ids may be doubled when a worker dies; in between there is at most one for each record.
+        let ring = || QueueOptions::new(2 * depth as usize + 64).peers(peers).anonymous::<u64>();
+        let done = ring()?;
+        Ok(Core {
+            tickets: (0..depth).map(|_| Mutex::new(None)).collect(),
+            // Popped from the end: the first records first, so that few of them are warm.
+            free: Mutex::new(Free { indices: (0..depth).rev().collect(), waiters: Vec::new() }),
+            tasks: Mutex::new(ring()?),
+            announce: Mutex::new(done.try_clone()?),
+            collector: Collector::new(done),
+            table,
+            closed: AtomicBool::new(false),
+            ending: OnceLock::new(),
+            tasks_done: AtomicU64::new(0),
+        })
+    }
+
+    /// Copies of the descriptors that workers attach to: tasks, done, records, spill file.
+    pub(crate) fn fds(&self) -> std::io::Result<[OwnedFd; 4]> {
+        let [records, spill] = self.table.fds();
+        Ok([
+            lock(&self.tasks).as_fd().try_clone_to_owned()?,
+            lock(&self.announce).as_fd().try_clone_to_owned()?,
+            records.try_clone_to_owned()?,
+            spill.try_clone_to_owned()?,
+        ])
+    }
+
+    pub(crate) fn depth(&self) -> usize {
+        self.tickets.len()
+    }
+
+    pub(crate) fn tasks_done(&self) -> u64 {
+        self.tasks_done.load(Ordering::Relaxed)
+    }
+
+    // --- submitting ----------------------------------------------------------------------------------------------
+
+    /// Lays a batch into a record and queues it, if there is a free record; its outcome goes to `job`.
+    pub(crate) fn try_submit(&self, batch: &Batch<'_>, job: &Arc<Job>, part: u32) -> Result<bool, TaskError> {
+        self.admits()?;
+        let Some(index) = lock(&self.free).indices.pop() else { return Ok(false) };
+        let Some(record) = self.table.record(index) else { return Err(corrupt()) };
+        let work = Work { task: batch.task.id, count: batch.count };
+        if let Err(error) = self.table.write_task(index, work, batch.arguments) {
+            self.give_back(index);
+            return Err(error);
+        }
+        let ticket = Ticket {
+            job: job.clone(),
+            part,
+            count: batch.count,
+            retries: batch.task.retries,
+            deaths: (0, 0),
+            has_killed: false,
+        };
+        *lock(&self.tickets[index as usize]) = Some(ticket);
+        if let Some(ending) = self.ending.get() {
+            // C2: if the ticket is gone, the job has been told.
+            return if lock(&self.tickets[index as usize]).take().is_some() {
+                Err(ending.clone())
+            } else {
+                Ok(true)
+            };
+        }
+        let generation = record.state.load().ok_or_else(corrupt)?.generation;
+        record.state.queue(generation);
+        self.put_task(Id { generation, index }); // if that fails, the job has been told
+        Ok(true)
+    }
+
+    /// As [`try_submit`](Self::try_submit), but waits for a free record, and collects meanwhile.
+    pub(crate) fn submit(&self, batch: &Batch<'_>, job: &Arc<Job>, part: u32) -> Result<(), TaskError> {
+        while !self.try_submit(batch, job, part)? {
+            self.collector.wait(self, None, || self.has_free());
+        }
+        Ok(())
+    }
+
+    fn admits(&self) -> Result<(), TaskError> {
+        match self.ending.get() {
+            Some(ending) => Err(ending.clone()),
+            None if self.closed.load(Ordering::Relaxed) => Err(TaskError::Closed),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether there is a free record, or never will be; if not, the calling thread is unparked when one is freed.
+    fn has_free(&self) -> bool {
+        self.free_is(|free| !free.indices.is_empty())
+    }
+
+    fn free_is(&self, enough: impl Fn(&Free) -> bool) -> bool {
+        let mut free = lock(&self.free);
+        let is_enough = enough(&free) || self.ending.get().is_some();
+        let this = std::thread::current();
+        if !is_enough && !free.waiters.iter().any(|t| t.id() == this.id()) {
+            free.waiters.push(this);
+        }
+        is_enough
+    }
+
+    fn give_back(&self, index: u32) {
+        let waiters = {
+            let mut free = lock(&self.free);
+            free.indices.push(index);
+            std::mem::take(&mut free.waiters)
+        };
+        waiters.iter().for_each(Thread::unpark);
+    }
+
+    // --- collecting ----------------------------------------------------------------------------------------------
+
+    /// Waits until `need` outcomes have arrived at `job`, or for the deadline; tells which.
+    pub(crate) fn wait(&self, job: &Job, need: usize, deadline: Option<Instant>) -> bool {
+        self.collector.wait(self, deadline, || job.has(need))
+    }
+
+    /// Delivers what is there.
+    pub(crate) fn collect(&self) {
+        self.collector.collect(self);
+    }
+
+    /// Waits until every task that was submitted has its outcome.
+    pub(crate) fn wait_for_all(&self) {
+        self.collector.wait(self, None, || self.free_is(|free| free.indices.len() == self.depth()));
+    }
+
+    fn deliver_id(&self, id: Id) {
+        let Some(record) = self.table.record(id.index) else { return };
+        let is_done = record
+            .state
+            .load()
+            .is_some_and(|state| state.generation == id.generation && state.phase == Phase::Done);
+        if !is_done {
+            return;
+        }
+        let Some(ticket) = lock(&self.tickets[id.index as usize]).take() else { return };
+        let mut results = Vec::new();
+        let outcome = match self.table.read_results(id.index, &mut results) {
+            // A worker stops early when there is no room even for the error of an item.
+            Ok(items) => {
+                for _ in items..ticket.count {
+                    results.extend(frame::error_frame(TaskError::NoMemory));
+                }
+                Ok(results)
+            }
+            Err(e) => Err(TaskError::ResultNotDecoded { reason: format!("reading the spill file: {e}") }),
+        };
+        self.table.release(id.index, ticket.has_killed);
+        record.state.free(id.generation.wrapping_add(1));
+        self.tasks_done.fetch_add(u64::from(ticket.count), Ordering::Relaxed);
+        self.give_back(id.index);
+        ticket.job.deliver(Arrival { part: ticket.part, outcome });
+    }
+
+    // --- dying ---------------------------------------------------------------------------------------------------
+
+    /// Repairs what a dead worker has left in the rings, and settles the records that name it.
+    pub(crate) fn settle(&self, worker: u32, pid: u32, cause: Cause) {
+        // A repair that fails now is done by the next blocked call.
+        let _ = lock(&self.tasks).recover();
+        let _ = lock(&self.announce).recover();
+        for index in 0..self.table.len() {
+            let Some(record) = self.table.record(index) else { continue };
+            let Some(state) = record.state.load().filter(|state| state.worker == worker) else { continue };
+            let id = Id { generation: state.generation, index };
+            match state.phase {
+                Phase::Done => self.announce(id), // perhaps once more
+                Phase::Running => self.settle_record(id, worker, pid, cause),
+                Phase::Free | Phase::Queued => {}
+            }
+        }
+    }
+
+    /// The record is the supervisor's now, since the worker that it names is dead (R1).
+    fn settle_record(&self, id: Id, worker: u32, pid: u32, cause: Cause) {
+        let Some(record) = self.table.record(id.index) else { return };
+        let mut slot = lock(&self.tickets[id.index as usize]);
+        let Some(ticket) = &mut *slot else { return }; // the pool has ended
+        ticket.has_killed = true;
+        let mut item = record.progress().items;
+        if item < ticket.count {
+            let deaths = if ticket.deaths.0 == item { ticket.deaths.1 } else { 0 };
+            if deaths < ticket.retries {
+                ticket.deaths = (item, deaths + 1);
+            } else {
+                let frame = frame::error_frame(TaskError::WorkerDied { pid, cause });
+                let appended = self.table.append_results(id.index, false).map(|mut to| to.append(&frame));
+                // Without room for it the record ends here, and what is missing is reported when it is collected.
+                item = if let Some(Ok(())) = appended { item + 1 } else { ticket.count };
+            }
+        }
+        if item >= ticket.count {
+            record.state.finish(id.generation, worker);
+            drop(slot);
+            return self.announce(id);
+        }
+        record.state.queue(id.generation);
+        drop(slot);
+        self.put_task(id);
+    }
+
+    /// Puts an id into the ring of tasks, where there is always room for it.
+    fn put_task(&self, id: Id) {
+        let put = lock(&self.tasks).put(id.pack());
+        if let Err(error) = put {
+            self.end(TaskError::PoolBroken { reason: format!("the ring of tasks: {error}") });
+        }
+    }
+
+    /// Puts an id into the ring of results. If that is full, nobody collects, so this thread does.
+    fn announce(&self, id: Id) {
+        loop {
+            let put = lock(&self.announce).try_put(id.pack());
+            match put {
+                Err(PutError::Full(_)) => {
+                    self.collect();
+                    std::thread::yield_now();
+                }
+                _ => return, // a broken ring is noticed by whoever collects
+            }
+        }
+    }
+
+    // --- ending --------------------------------------------------------------------------------------------------
+
+    /// No more tasks from now on.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed) || self.has_ended()
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ending.get().is_some()
+    }
+
+    /// Lets the workers exit when they have run what is queued.
+    pub(crate) fn close_ring(&self) {
+        lock(&self.tasks).close();
+    }
+
+    /// Ends the pool: whatever has no outcome yet gets this one. Only the first ending counts.
+    pub(crate) fn end(&self, why: TaskError) {
+        if self.ending.set(why.clone()).is_err() {
+            return;
+        }
+        for slot in &self.tickets {
+            let ticket = lock(slot).take();
+            if let Some(ticket) = ticket {
+                ticket.job.deliver(Arrival { part: ticket.part, outcome: Err(why.clone()) });
+            }
+        }
+        let waiters = std::mem::take(&mut lock(&self.free).waiters);
+        waiters.iter().for_each(Thread::unpark);
+        // The leader, if there is one, looks around; a full ring wakes it as well.
+        let _ = lock(&self.announce).try_put(Id::NUDGE.pack());
+    }
+}
+
+impl Deliver for Core {
+    fn deliver(&self, id: u64) {
+        self.deliver_id(Id::unpack(id));
+    }
+
+    fn ring_failed(&self, error: GetError) {
+        self.end(TaskError::PoolBroken { reason: format!("the ring of results: {error}") });
+    }
+}
+
+fn corrupt() -> TaskError {
+    TaskError::PoolBroken {
+        reason: "the shared memory is corrupt: some process wrote where it may not".into(),
+    }
+}

@@ -1,0 +1,111 @@
+//! Where a worker's life begins in a program: `init()` in `main`, `test_entry!()` in a test harness.
+
+use crate::error::PoolError;
+use crate::{sys, zygote};
+use rustix::net::SocketType;
+use std::sync::OnceLock;
+
+/// The environment variable that tells a new process that it is a zygote.
+pub(crate) const MARKER: &str = "SKEP_ZYGOTE";
+
+/// How a new process comes to the worker entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// Through `main`.
+    Main,
+    /// Through libtest, which runs this test.
+    Test(&'static str),
+}
+
+static INIT: OnceLock<Result<(), usize>> = OnceLock::new();
+
+/// Makes this program one that can have pools. The first line of `main`.
+///
+/// Workers are the same executable, started once more: there this call never returns. In the program itself it only looks
+/// around and remembers; what is wrong is reported by [`Pool::new`](crate::Pool::new).
+///
+/// ```no_run
+/// fn main() {
+///     skep_pool::init();
+///     // the program
+/// }
+/// ```
+pub fn init() {
+    if is_zygote() {
+        zygote::main(1);
+    }
+    remember();
+}
+
+fn remember() {
+    INIT.get_or_init(|| match sys::threads() {
+        0 | 1 => Ok(()),
+        threads => Err(threads),
+    });
+}
+
+/// In a new zygote: it may have pools of its own.
+pub(crate) fn admit() {
+    INIT.get_or_init(|| Ok(()));
+}
+
+/// How workers of this program can be started.
+pub(crate) fn entry() -> Result<Entry, PoolError> {
+    let test = inventory::iter::<TestEntry>().next();
+    match (INIT.get(), test) {
+        (Some(Ok(())), _) => Ok(Entry::Main),
+        (_, Some(test)) => Ok(Entry::Test(test.path())),
+        (Some(&Err(threads)), None) => Err(PoolError::InitAfterThreads { threads }),
+        (None, None) => Err(PoolError::NotInitialised),
+    }
+}
+
+/// Whether this process was started as a zygote: the marker is set, and standard input is the socket that belongs to it.
+fn is_zygote() -> bool {
+    std::env::var_os(MARKER).is_some()
+        && rustix::net::sockopt::socket_type(rustix::stdio::stdin()) == Ok(SocketType::SEQPACKET)
+}
+
+/// The test that is the worker entry of a test harness, as [`test_entry!`](crate::test_entry) registers it.
+#[doc(hidden)]
+pub struct TestEntry(&'static str);
+
+inventory::collect!(TestEntry);
+
+impl TestEntry {
+    /// For `test_entry!`: the test's full path.
+    pub const fn new(path: &'static str) -> Self {
+        TestEntry(path)
+    }
+
+    /// The path as libtest calls it: without the crate's name.
+    fn path(&self) -> &'static str {
+        self.0.split_once("::").map_or(self.0, |(_, path)| path)
+    }
+}
+
+/// For `test_entry!`: the body of that test. In an ordinary run of the tests it does nothing.
+#[doc(hidden)]
+pub fn test_entry() {
+    if is_zygote() {
+        // libtest runs even a single test on a thread of its own; its main thread sleeps until the test ends.
+        zygote::main(2);
+    }
+}
+
+/// Lets the tests of this file use pools. Write it once, at the root of the test file (or of the crate, under `#[cfg(test)]`).
+///
+/// The test harness has a `main` of its own, which does not call [`init`]; this adds a test named `skep_worker_entry` in which workers
+/// start instead. A harness that you write yourself (`harness = false`) calls [`init`].
+#[macro_export]
+macro_rules! test_entry {
+    () => {
+        #[test]
+        fn skep_worker_entry() {
+            $crate::__private::test_entry();
+        }
+        $crate::__private::inventory::submit! {
+            $crate::__private::TestEntry::new(::core::concat!(::core::module_path!(), "::skep_worker_entry"))
+        }
+    };
+}

@@ -1,0 +1,211 @@
+//! What can go wrong with a task, and with a pool.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::io;
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// This signal killed it.
+    Signal(i32),
+    /// It exited by itself with this status.
+    Exited(i32),
+    /// Nobody could see its exit status, because the process that would have reaped it died as well.
+    Unknown,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Cause::Exited(status) => write!(f, "exited with status {status}"),
+            Cause::Unknown => f.write_str("ended for an unknown reason"),
+            Cause::Signal(number) => match signal_name(number) {
+                Some(name) => write!(f, "was killed by {name}"),
+                None => write!(f, "was killed by signal {number}"),
+            },
+        }
+    }
+}
+
+fn signal_name(number: i32) -> Option<&'static str> {
+    Some(match number {
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGINT => "SIGINT",
+        libc::SIGQUIT => "SIGQUIT",
+        libc::SIGILL => "SIGILL",
+        libc::SIGTRAP => "SIGTRAP",
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGUSR1 => "SIGUSR1",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGUSR2 => "SIGUSR2",
+        libc::SIGPIPE => "SIGPIPE",
+        libc::SIGALRM => "SIGALRM",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGSYS => "SIGSYS",
+        libc::SIGXCPU => "SIGXCPU",
+        libc::SIGXFSZ => "SIGXFSZ",
+        _ => return None,
+    })
+}
+
+/// Why a task gave no result. It concerns that task alone, except for the last three, which concern the whole pool.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum TaskError {
+    /// The task panicked. Its worker goes on.
+    #[error("the task panicked at {location}: {message}")]
+    Panicked {
+        /// What it said.
+        message: String,
+        /// `file:line:column`.
+        location: String,
+    },
+    /// The worker process ended while it ran the task. Another one has taken its place.
+    #[error("worker {pid} {cause} while it ran the task")]
+    WorkerDied {
+        /// The process that was running it.
+        pid: u32,
+        /// How it ended.
+        cause: Cause,
+    },
+    /// The argument's `Serialize` implementation failed, so the task was not started.
+    #[error("the argument cannot be encoded: {reason}")]
+    ArgumentNotEncoded {
+        /// What serde said.
+        reason: String,
+    },
+    /// The worker could not make the argument out of its bytes, so the task was not started.
+    #[error("the worker cannot decode the argument: {reason}")]
+    ArgumentNotDecoded {
+        /// What serde said.
+        reason: String,
+    },
+    /// The task ran, but the `Serialize` implementation of its result failed.
+    #[error("the result cannot be encoded: {reason}")]
+    ResultNotEncoded {
+        /// What serde said.
+        reason: String,
+    },
+    /// The task ran, but its result cannot be made out of its bytes.
+    #[error("the result cannot be decoded: {reason}")]
+    ResultNotDecoded {
+        /// What serde said.
+        reason: String,
+    },
+    /// The workers have no such task. It must be linked into the executable that called `skep::init()`.
+    #[error("the workers do not know the task {name:?}: is it part of this executable?")]
+    UnknownTask {
+        /// The task's path.
+        name: String,
+    },
+    /// The encoded argument or result is longer than 4 GiB.
+    #[error(
+        "{bytes} bytes are too many for one argument or result (the limit is {limit}): pass a file or split the work"
+    )]
+    TooLarge {
+        /// How many there are.
+        bytes: u64,
+        /// How many there may be.
+        limit: u64,
+    },
+    /// There was no memory for the argument or result.
+    #[error("no shared memory for the argument or result")]
+    NoMemory,
+    /// The pool was closed before the task was submitted.
+    #[error("the pool is closed: submit before close()")]
+    Closed,
+    /// The pool was terminated or dropped before the task had a result.
+    #[error("the pool was terminated before the task had a result")]
+    Terminated,
+    /// The pool cannot run tasks any more.
+    #[error("the pool is broken: {reason}")]
+    PoolBroken {
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// Why a pool could not be started or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// This program has not called [`init`](crate::init).
+    #[error(
+        "call skep::init() first in main (in a test file, write skep::test_entry!() at its root): workers start there"
+    )]
+    NotInitialised,
+    /// [`init`](crate::init) was called when the process had several threads, so workers could not be forked safely.
+    #[error("skep::init() found {threads} threads: call it first in main, before any thread is started")]
+    InitAfterThreads {
+        /// How many there were.
+        threads: usize,
+    },
+    /// The new process ended before it came to [`init`](crate::init).
+    #[error("the worker entry was not reached, the new process {cause}: call skep::init() first in main")]
+    EntryNotReached {
+        /// How it ended.
+        cause: Cause,
+    },
+    /// The new process did not come to [`init`](crate::init) in time, and was killed.
+    #[error("the worker entry was not reached within {seconds} s: call skep::init() first in main")]
+    EntryTimeout {
+        /// How long the pool waited.
+        seconds: u64,
+    },
+    /// The workers could not be started.
+    #[error("the workers could not be started: {reason}")]
+    Start {
+        /// What happened to them.
+        reason: String,
+    },
+    /// The number of workers is zero or too large.
+    #[error("{workers} workers are not possible: choose between 1 and {max}")]
+    Workers {
+        /// What was asked for.
+        workers: usize,
+        /// The largest that is possible.
+        max: usize,
+    },
+    /// The queue depth is zero or too large.
+    #[error("a queue depth of {depth} is not possible: choose between 1 and {max}")]
+    QueueDepth {
+        /// What was asked for.
+        depth: usize,
+        /// The largest that is possible.
+        max: usize,
+    },
+    /// Two tasks have the same path and signature.
+    #[error("two tasks are both named {name}, at {first} and at {second}: rename one")]
+    DuplicateTask {
+        /// Their path.
+        name: &'static str,
+        /// Where one is.
+        first: &'static str,
+        /// Where the other is.
+        second: &'static str,
+    },
+    /// [`join`](crate::Pool::join) was called on a pool that still takes tasks.
+    #[error("the pool is still open: call close() or terminate() before join()")]
+    StillOpen,
+    /// Shared memory could not be set up.
+    #[error(transparent)]
+    Ipc(#[from] skep_ipc::Error),
+    /// A system call failed.
+    #[error("{call}: {source}")]
+    Os {
+        /// The system call and what it was for.
+        call: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl PoolError {
+    pub(crate) fn os(call: &'static str) -> impl FnOnce(rustix::io::Errno) -> PoolError {
+        move |e| PoolError::Os { call, source: e.into() }
+    }
+}

@@ -1,0 +1,87 @@
+//! A result that is not there yet.
+
+use crate::core::Core;
+use crate::error::TaskError;
+use crate::frame;
+use crate::job::{Arrival, Job};
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// The result of a task that a pool runs or will run; [`Pool::apply_async`](crate::Pool::apply_async) gives it.
+///
+/// It may outlive its pool: then it has the result that was there, or [`TaskError::Terminated`]. Dropping it does not stop the task.
+#[must_use = "an error of the task is seen only by who gets its result"]
+pub struct Future<R> {
+    job: Arc<Job>,
+    core: Weak<Core>,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R: DeserializeOwned> Future<R> {
+    pub(crate) fn new(job: Arc<Job>, core: &Arc<Core>) -> Self {
+        Future { job, core: Arc::downgrade(core), result: PhantomData }
+    }
+
+    /// The result.
+    ///
+    /// Blocks until the task has one. If its worker dies, that is the task's error (or it is run again, if it was declared `retry`).
+    ///
+    /// # Errors
+    /// [`TaskError`] says why the task gave no result.
+    pub fn get(self) -> Result<R, TaskError> {
+        self.wait(None);
+        self.resolve()
+    }
+
+    /// The result, or this future again if `timeout` passes before it is there.
+    ///
+    /// The task goes on in any case.
+    ///
+    /// # Errors
+    /// The future itself when the time is over. The inner error is that of [`get`](Self::get).
+    pub fn get_timeout(self, timeout: Duration) -> Result<Result<R, TaskError>, Self> {
+        let deadline = Instant::now().checked_add(timeout);
+        if self.wait(deadline) { Ok(self.resolve()) } else { Err(self) }
+    }
+
+    /// Whether the result is there, so that [`get`](Self::get) will not block. Never blocks.
+    pub fn is_ready(&self) -> bool {
+        if self.job.peek(1) {
+            return true;
+        }
+        let Some(core) = self.core.upgrade() else { return true };
+        core.collect();
+        self.job.peek(1)
+    }
+
+    fn wait(&self, deadline: Option<Instant>) -> bool {
+        if self.job.peek(1) {
+            return true;
+        }
+        // A pool that is gone has told all its jobs.
+        self.core.upgrade().is_none_or(|core| core.wait(&self.job, 1, deadline))
+    }
+
+    fn resolve(self) -> Result<R, TaskError> {
+        self.job.take().map_or(Err(TaskError::Terminated), single)
+    }
+}
+
+/// The result of a record with one item.
+pub(crate) fn single<R: DeserializeOwned>(arrival: Arrival) -> Result<R, TaskError> {
+    let results = arrival.outcome?;
+    frame::next_result(&mut &results[..]).unwrap_or_else(|| Err(missing()))
+}
+
+pub(crate) fn missing() -> TaskError {
+    TaskError::ResultNotDecoded { reason: "it is missing from its record".into() }
+}
+
+impl<R> fmt::Debug for Future<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Future").field("is_there", &self.job.peek(1)).finish_non_exhaustive()
+    }
+}

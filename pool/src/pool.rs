@@ -1,0 +1,266 @@
+//! The pool, as its users see it.
+
+use crate::core::{Batch, Core};
+use crate::entry;
+use crate::error::{PoolError, TaskError};
+use crate::frame;
+use crate::future::{Future, single};
+use crate::job::{Arrival, Job};
+use crate::map::{self, Imap};
+use crate::spill::MAX_RECORDS;
+use crate::supervisor::{Board, Order, Supervisor};
+use crate::sync::lock;
+use crate::task::{self, Task};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+/// The largest number of workers: a ring has entries for so many participants.
+const MAX_WORKERS: usize = 2000;
+/// Records of a pool, unless asked otherwise.
+const QUEUE_DEPTH: usize = 1024;
+
+/// Worker processes that run tasks.
+///
+/// A pool can be shared by threads. Whoever waits for a result does the collecting; there is no thread in between, and a thread
+/// that waits burns no core. A worker that dies costs the task that it was running, and is replaced.
+///
+/// Dropping a pool [terminates](Self::terminate) it and leaves no process, thread or descriptor behind.
+///
+/// ```no_run
+/// # mod skep { pub use skep_pool::*; }
+/// # fn square() -> skep::Task<u64, u64, fn(u64) -> u64> { unimplemented!() }
+/// skep::init(); // first in main
+/// // #[skep::task] fn square(n: u64) -> u64 { n * n }
+/// # let square = square();
+/// let pool = skep::Pool::new()?;
+/// assert_eq!(pool.apply(square, 12)?, 144);
+/// assert_eq!(pool.map(square, 1..4)?, [1, 4, 9]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Pool {
+    core: Arc<Core>,
+    board: Arc<Board>,
+    supervisor: Mutex<Option<JoinHandle<()>>>,
+    workers: usize,
+    /// The process that has the pool: a forked child's copy ends nothing.
+    owner: u32,
+}
+
+/// How a pool shall be; [`Pool::builder`] gives it.
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct Builder {
+    workers: Option<usize>,
+    queue_depth: Option<usize>,
+}
+
+/// A pool's numbers at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// How many workers the pool keeps.
+    pub workers: usize,
+    /// The processes that are workers now, oldest first.
+    pub worker_pids: Vec<u32>,
+    /// How many workers have died unasked.
+    pub workers_lost: u64,
+    /// How many tasks have their outcome, good or bad.
+    pub tasks_done: u64,
+}
+
+impl Builder {
+    /// How many workers; by default as many as the cores that this process may use (affinity and cgroup quota).
+    pub fn workers(self, workers: usize) -> Self {
+        Builder { workers: Some(workers), ..self }
+    }
+
+    /// How many records, which is how many tasks (or chunks, or outcomes that nobody has collected) can be with the workers at
+    /// once; 1024 by default. Submitting beyond that waits, and collects meanwhile.
+    pub fn queue_depth(self, records: usize) -> Self {
+        Builder { queue_depth: Some(records), ..self }
+    }
+
+    /// Starts the pool.
+    ///
+    /// Blocks until its workers are there.
+    ///
+    /// # Errors
+    /// [`PoolError`] says what is missing; nothing is left running then.
+    pub fn build(self) -> Result<Pool, PoolError> {
+        let entry = entry::entry()?;
+        task::check_registry()?;
+        let workers = self.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, |n| n.get()));
+        if !(1..=MAX_WORKERS).contains(&workers) {
+            return Err(PoolError::Workers { workers, max: MAX_WORKERS });
+        }
+        let depth = self.queue_depth.unwrap_or(QUEUE_DEPTH);
+        if !(1..=MAX_RECORDS as usize).contains(&depth) {
+            return Err(PoolError::QueueDepth { depth, max: MAX_RECORDS as usize });
+        }
+        let core = Arc::new(Core::new(depth as u32, workers)?);
+        let board = Arc::new(Board::new()?);
+        let supervisor = Supervisor::start(core.clone(), board.clone(), entry, workers)?;
+        let supervisor = thread::Builder::new()
+            .name("skep-supervisor".into())
+            .spawn(|| supervisor.run())
+            .map_err(|source| PoolError::Os { call: "starting the supervisor thread", source })?;
+        Ok(Pool { core, board, supervisor: Mutex::new(Some(supervisor)), workers, owner: std::process::id() })
+    }
+}
+
+impl Pool {
+    /// A pool with as many workers as this process may use cores.
+    ///
+    /// # Errors
+    /// See [`Builder::build`].
+    pub fn new() -> Result<Pool, PoolError> {
+        Pool::builder().build()
+    }
+
+    /// For a pool with other than the default numbers.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Runs one call of a task, and returns its result. Several parameters are passed as a tuple.
+    ///
+    /// Blocks until the result is there.
+    ///
+    /// # Errors
+    /// [`TaskError`] says why there is none. If the worker dies, that is [`TaskError::WorkerDied`] (or the task is run again, if it was
+    /// declared `retry`).
+    pub fn apply<A, R, F>(&self, task: Task<A, R, F>, arguments: A) -> Result<R, TaskError>
+    where
+        A: Serialize,
+        R: DeserializeOwned,
+    {
+        let job = self.submit(&task, &arguments)?;
+        self.core.wait(&job, 1, None);
+        job.take().map_or(Err(TaskError::Terminated), single)
+    }
+
+    /// Submits one call of a task, and returns its result to be.
+    ///
+    /// Blocks only while all records are in use. What is wrong is found out at [`Future::get`].
+    pub fn apply_async<A, R, F>(&self, task: Task<A, R, F>, arguments: A) -> Future<R>
+    where
+        A: Serialize,
+        R: DeserializeOwned,
+    {
+        let job = self.submit(&task, &arguments).unwrap_or_else(|error| {
+            let job = Job::default();
+            job.deliver(Arrival { part: 0, outcome: Err(error) });
+            Arc::new(job)
+        });
+        Future::new(job, &self.core)
+    }
+
+    fn submit<A: Serialize, R, F>(&self, task: &Task<A, R, F>, arguments: &A) -> Result<Arc<Job>, TaskError> {
+        let mut encoded = Vec::new();
+        frame::put_argument(&mut encoded, arguments)?;
+        let job = Arc::new(Job::default());
+        let batch = Batch { task: task.untyped(), count: 1, arguments: &encoded };
+        self.core.submit(&batch, &job, 0)?;
+        Ok(job)
+    }
+
+    /// Runs a task on each input, and returns the results in the order of the inputs.
+    ///
+    /// The inputs are cut into four chunks a worker, so that calls of a microsecond pay off too. Blocks until all are done, also if
+    /// one fails. A worker that dies costs the input that it was running; the rest of its chunk goes on elsewhere.
+    ///
+    /// # Errors
+    /// That of the first input that has one. If an input cannot be encoded, no task is run at all.
+    pub fn map<A, R, F, I>(&self, task: Task<A, R, F>, inputs: I) -> Result<Vec<R>, TaskError>
+    where
+        A: Serialize,
+        R: DeserializeOwned,
+        I: IntoIterator<Item = A>,
+    {
+        map::map(&self.core, task.untyped(), self.workers, inputs.into_iter())
+    }
+
+    /// Runs a task on each input, and returns the results as they come, in any order.
+    ///
+    /// Inputs are taken one at a time as workers get free, at most eight a worker ahead: there may be infinitely many.
+    /// The iterator blocks until the next result is there.
+    pub fn imap_unordered<A, R, F, I>(&self, task: Task<A, R, F>, inputs: I) -> Imap<'_, I::IntoIter, A, R>
+    where
+        A: Serialize,
+        R: DeserializeOwned,
+        I: IntoIterator<Item = A>,
+    {
+        Imap::new(&self.core, &task, self.workers, inputs.into_iter())
+    }
+
+    /// Takes no more tasks: submitting is an error from now on ([`TaskError::Closed`]). What was submitted is still run.
+    pub fn close(&self) {
+        self.core.close();
+    }
+
+    /// Waits until all tasks have their outcome and all processes of the pool are gone.
+    ///
+    /// # Errors
+    /// [`PoolError::StillOpen`] if neither [`close`](Self::close) nor [`terminate`](Self::terminate) was called before.
+    pub fn join(&self) -> Result<(), PoolError> {
+        if !self.core.is_closed() {
+            return Err(PoolError::StillOpen);
+        }
+        self.core.wait_for_all();
+        self.core.close_ring();
+        self.board.give(Order::Drain);
+        self.join_supervisor();
+        // Whatever is submitted through a handle that outlives the processes has nobody to run it.
+        self.core.end(TaskError::Closed);
+        Ok(())
+    }
+
+    /// Kills the workers now. Tasks that have no outcome yet get [`TaskError::Terminated`].
+    ///
+    /// Does not block; [`join`](Self::join) waits until the processes are gone.
+    pub fn terminate(&self) {
+        if std::process::id() != self.owner {
+            return;
+        }
+        self.core.collect(); // what is finished is delivered
+        self.core.end(TaskError::Terminated);
+        self.board.give(Order::Kill);
+    }
+
+    /// The pool's numbers now.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            workers: self.workers,
+            worker_pids: lock(&self.board.pids).values().copied().collect(),
+            workers_lost: self.board.lost.load(Ordering::Relaxed),
+            tasks_done: self.core.tasks_done(),
+        }
+    }
+
+    fn join_supervisor(&self) {
+        // Held meanwhile, so that a second joiner waits as well.
+        let mut supervisor = lock(&self.supervisor);
+        if let Some(thread) = supervisor.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.terminate();
+        if std::process::id() == self.owner {
+            self.join_supervisor();
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}

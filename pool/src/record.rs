@@ -1,0 +1,261 @@
+//! The table of records in shared memory. A record carries one task function and the arguments of one or more calls of it, one
+//! after the other, and receives their results.
+//!
+//! ```text
+//! byte 0          64       72         76      80                       320          328                 512
+//!      +----------+--------+----------+-------+------------------------+------------+-------------------+
+//!      | state    | task   | argument | count | first 240 bytes of the | progress   | first 184 bytes   |
+//!      | word     | u64    | bytes u32| u32   | stream of arguments    | {items:32, | of the stream of  |
+//!      | own line |        |          |       |                        |  bytes:32} | results           |
+//!      +----------+--------+----------+-------+------------------------+------------+-------------------+
+//! ```
+//! What does not fit lies in the spill file (`spill.rs`), the frames in `frame.rs`.
+//!
+//! # Invariants
+//! - R1. The state word says who may write: the parent while FREE, the named worker while RUNNING, the parent again when DONE or
+//!   when that worker is dead. Nobody reads what another may write.
+//! - R2. `progress` counts whole results, and is stored after their bytes. So at whatever instruction a worker is killed, item
+//!   `progress.items` is the one that it was running, and the bytes before `progress.bytes` are the results of those before.
+//! - R3. Lengths and counts read from here are checked before they are used; no reference is made to the streams' bytes.
+
+use crate::error::{PoolError, TaskError};
+use crate::frame::STREAM_LIMIT;
+use crate::spill::{MappedWindow, Side, Spill};
+use crate::state::StateWord;
+use rustix::io::Errno;
+use skep_ipc::{Blueprint, Item, Kind, Segment};
+use std::cell::UnsafeCell;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+const INLINE_ARGUMENTS: usize = 240;
+const INLINE_RESULTS: usize = 184;
+/// A window that holds no more than this keeps its pages for the record's next task.
+const KEPT_BYTES: u32 = 16 << 10;
+
+/// One record. Zeroes are a free one.
+#[repr(C, align(64))]
+pub(crate) struct Record {
+    pub(crate) state: StateWord,
+    own_line: [u8; 56],
+    task: AtomicU64,
+    argument_bytes: AtomicU32,
+    count: AtomicU32,
+    arguments: UnsafeCell<[u8; INLINE_ARGUMENTS]>,
+    progress: AtomicU64,
+    results: UnsafeCell<[u8; INLINE_RESULTS]>,
+}
+
+const _: () = assert!(size_of::<Record>() == 512);
+
+const BLUEPRINT: Blueprint = Blueprint {
+    kind: Kind::new(*b"records\0"),
+    item: Item::opaque(size_of::<Record>() as u64),
+    body_len: |records| records.checked_mul(size_of::<Record>() as u64),
+};
+
+/// How far the worker has come (R2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Progress {
+    pub(crate) items: u32,
+    pub(crate) bytes: u32,
+}
+
+/// A task as it lies in a record.
+pub(crate) struct Work {
+    pub(crate) task: u64,
+    pub(crate) count: u32,
+}
+
+pub(crate) struct Table {
+    segment: Segment,
+    records: NonNull<Record>,
+    length: u32,
+    spill: Spill,
+}
+
+// SAFETY: records are atomics, and bytes that are touched as R1 grants, by whichever thread.
+unsafe impl Send for Table {}
+// SAFETY: as above.
+unsafe impl Sync for Table {}
+
+impl Table {
+    pub(crate) fn create(records: u32) -> Result<Table, PoolError> {
+        let segment = Segment::anonymous(&BLUEPRINT, u64::from(records), 1)?;
+        Ok(Table::over(segment, Spill::create(records)?))
+    }
+
+    pub(crate) fn attach(segment: OwnedFd, spill: OwnedFd) -> Result<Table, skep_ipc::Error> {
+        Ok(Table::over(Segment::from_fd(segment, &BLUEPRINT)?, Spill::from_fd(spill)))
+    }
+
+    fn over(segment: Segment, spill: Spill) -> Table {
+        let records = segment.body().cast();
+        // A capacity beyond u32 is not ours; what is cut off is not used.
+        let length = u32::try_from(segment.capacity()).unwrap_or(0);
+        Table { segment, records, length, spill }
+    }
+
+    pub(crate) fn fds(&self) -> [BorrowedFd<'_>; 2] {
+        [self.segment.as_fd(), self.spill.as_fd()]
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        self.length
+    }
+
+    /// `None` for an index out of the table (R3).
+    pub(crate) fn record(&self, index: u32) -> Option<&Record> {
+        if index >= self.length {
+            return None;
+        }
+        // SAFETY: the body holds `length` records, is page aligned and lives as long as `self`; a record is atomics and cells.
+        Some(unsafe { self.records.add(index as usize).as_ref() })
+    }
+
+    fn stream<'a>(&'a self, record: &'a Record, index: u32, side: Side) -> Stream<'a> {
+        let (inline, inline_len) = match side {
+            Side::Arguments => (record.arguments.get().cast::<u8>(), INLINE_ARGUMENTS),
+            Side::Results => (record.results.get().cast::<u8>(), INLINE_RESULTS),
+        };
+        Stream { inline, inline_len, spill: &self.spill, index, side }
+    }
+
+    /// Parent, record FREE: lays a task into it.
+    pub(crate) fn write_task(&self, index: u32, work: Work, arguments: &[u8]) -> Result<(), TaskError> {
+        let record = self.record(index).ok_or(TaskError::NoMemory)?;
+        self.stream(record, index, Side::Arguments).write(0, arguments)?;
+        // Relaxed: S1 publishes them.
+        record.task.store(work.task, Ordering::Relaxed);
+        record.argument_bytes.store(arguments.len() as u32, Ordering::Relaxed);
+        record.count.store(work.count, Ordering::Relaxed);
+        record.progress.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Worker, record RUNNING: the task; its arguments replace the contents of `arguments`.
+    pub(crate) fn read_task(&self, index: u32, arguments: &mut Vec<u8>) -> Result<Work, Errno> {
+        let record = self.record(index).ok_or(Errno::RANGE)?;
+        // Relaxed: S2 has seen them published.
+        let bytes = record.argument_bytes.load(Ordering::Relaxed);
+        let work =
+            Work { task: record.task.load(Ordering::Relaxed), count: record.count.load(Ordering::Relaxed) };
+        arguments.clear();
+        self.stream(record, index, Side::Arguments).read(bytes, arguments)?;
+        Ok(work)
+    }
+
+    /// Parent, record DONE: how many results there are; their stream is appended to `results`.
+    pub(crate) fn read_results(&self, index: u32, results: &mut Vec<u8>) -> Result<u32, Errno> {
+        let record = self.record(index).ok_or(Errno::RANGE)?;
+        let progress = record.progress();
+        self.stream(record, index, Side::Results).read(progress.bytes, results)?;
+        Ok(progress.items)
+    }
+
+    /// Parent: gives back the pages of large streams. `all`: also such as a killed worker may have left behind.
+    pub(crate) fn release(&self, index: u32, all: bool) {
+        let Some(record) = self.record(index) else { return };
+        // Relaxed: R1, the record is the parent's.
+        let is_chunk = record.count.load(Ordering::Relaxed) > 1;
+        if record.argument_bytes.load(Ordering::Relaxed) > KEPT_BYTES {
+            self.spill.release(index, Side::Arguments);
+        }
+        let results = record.progress().bytes;
+        if all || results > KEPT_BYTES || is_chunk && results > INLINE_RESULTS as u32 {
+            self.spill.release(index, Side::Results);
+        }
+    }
+
+    /// Worker, record RUNNING, or supervisor for a dead one: goes on behind the results that are there.
+    pub(crate) fn append_results(&self, index: u32, is_chunk: bool) -> Option<ResultWriter<'_>> {
+        let record = self.record(index)?;
+        let window = is_chunk.then(|| self.spill.results_window(index));
+        let stream = self.stream(record, index, Side::Results);
+        Some(ResultWriter { record, stream, window, at: record.progress() })
+    }
+}
+
+impl Record {
+    /// P2 (Acquire) pairs with P1: who sees an item counted sees its bytes.
+    pub(crate) fn progress(&self) -> Progress {
+        let word = self.progress.load(Ordering::Acquire);
+        Progress { items: (word >> 32) as u32, bytes: word as u32 }
+    }
+}
+
+/// Appends one result after the other.
+pub(crate) struct ResultWriter<'a> {
+    record: &'a Record,
+    stream: Stream<'a>,
+    window: Option<MappedWindow<'a>>,
+    at: Progress,
+}
+
+impl ResultWriter<'_> {
+    /// Room for results that is left in the stream.
+    pub(crate) fn room(&self) -> u64 {
+        STREAM_LIMIT - u64::from(self.at.bytes)
+    }
+
+    /// Appends a result's frame, and counts it.
+    pub(crate) fn append(&mut self, frame: &[u8]) -> Result<(), TaskError> {
+        if frame.len() as u64 > self.room() {
+            let bytes = u64::from(self.at.bytes) + frame.len() as u64;
+            return Err(TaskError::TooLarge { bytes, limit: STREAM_LIMIT });
+        }
+        let rest = self.stream.write_inline(u64::from(self.at.bytes), frame);
+        if !rest.is_empty() {
+            let at = u64::from(self.at.bytes) + (frame.len() - rest.len()) as u64;
+            match &mut self.window {
+                Some(window) => window.write(at, rest)?,
+                None => self.stream.spill.write(self.stream.index, Side::Results, at, rest)?,
+            }
+        }
+        self.at = Progress { items: self.at.items + 1, bytes: self.at.bytes + frame.len() as u32 };
+        let word = u64::from(self.at.items) << 32 | u64::from(self.at.bytes);
+        // P1 (Release) pairs with P2.
+        self.record.progress.store(word, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// A stream of bytes: its first ones in the record, the others in the spill file.
+struct Stream<'a> {
+    inline: *mut u8,
+    inline_len: usize,
+    spill: &'a Spill,
+    index: u32,
+    side: Side,
+}
+
+impl Stream<'_> {
+    fn write(&self, at: u64, bytes: &[u8]) -> Result<(), TaskError> {
+        let rest = self.write_inline(at, bytes);
+        let at = at + (bytes.len() - rest.len()) as u64;
+        if rest.is_empty() { Ok(()) } else { self.spill.write(self.index, self.side, at, rest) }
+    }
+
+    /// Writes what belongs into the record, and returns the rest.
+    fn write_inline<'b>(&self, at: u64, bytes: &'b [u8]) -> &'b [u8] {
+        let room = (self.inline_len as u64).saturating_sub(at) as usize;
+        let (here, rest) = bytes.split_at(room.min(bytes.len()));
+        if !here.is_empty() {
+            // SAFETY: `at + here.len()` is within the inline bytes; they are this process's to write (R1).
+            unsafe { self.inline.add(at as usize).copy_from_nonoverlapping(here.as_ptr(), here.len()) };
+        }
+        rest
+    }
+
+    /// Appends the first `length` bytes to `into`.
+    fn read(&self, length: u32, into: &mut Vec<u8>) -> Result<(), Errno> {
+        let (length, before) = (length as usize, into.len());
+        let here = length.min(self.inline_len);
+        into.try_reserve(length).map_err(|_| Errno::NOMEM)?;
+        into.resize(before + length, 0);
+        // SAFETY: `here` is within the inline bytes, which nobody writes now (R1), and within what was just made room for.
+        unsafe { into.as_mut_ptr().add(before).copy_from_nonoverlapping(self.inline, here) };
+        self.spill.read(self.index, self.side, here as u64, &mut into[before + here..])
+    }
+}

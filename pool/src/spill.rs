@@ -1,0 +1,141 @@
+//! The spill file: where the bytes of a record go that do not fit into it.
+//!
+//! One sparse memfd. Record `i` owns two windows of it by construction, so that there is nothing to allocate, and nothing to
+//! repair when a process dies:
+//!
+//! ```text
+//! offset  2i · 4 GiB        (2i+1) · 4 GiB      (2i+2) · 4 GiB
+//!         +------------------+-------------------+----
+//!         | i's arguments    | i's results       | i+1's arguments …
+//!         +------------------+-------------------+----
+//! ```
+//!
+//! Byte `n` of a stream lies at offset `n` of its window (the first few lie in the record instead). Pages come into being when
+//! they are written, and are given back when the record is free again. Memory that is not there is an error and never a
+//! SIGBUS: `pwrite` reports it, and what is mapped is reserved first.
+
+use crate::error::{PoolError, TaskError};
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// The bytes of one window.
+const WINDOW: u64 = 1 << 32;
+/// So many records' windows fit into a file.
+pub(crate) const MAX_RECORDS: u32 = 1 << 20;
+/// The first piece that is mapped of a window; each further one doubles it.
+const FIRST_PIECE: u64 = 256 << 10;
+
+/// Which of a record's two streams.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Side {
+    Arguments,
+    Results,
+}
+
+pub(crate) struct Spill(OwnedFd);
+
+impl Spill {
+    pub(crate) fn create(records: u32) -> Result<Spill, PoolError> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = rustix::fs::memfd_create("skep-spill", flags)
+            .map_err(PoolError::os("memfd_create for the spill file"))?;
+        rustix::fs::ftruncate(&file, 2 * u64::from(records) * WINDOW)
+            .map_err(PoolError::os("ftruncate of the spill file (is a file size limit set?)"))?;
+        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
+            .map_err(PoolError::os("sealing the spill file"))?;
+        Ok(Spill(file))
+    }
+
+    pub(crate) fn from_fd(file: OwnedFd) -> Spill {
+        Spill(file)
+    }
+
+    pub(crate) fn write(&self, record: u32, side: Side, at: u64, mut bytes: &[u8]) -> Result<(), TaskError> {
+        let mut offset = window(record, side) + at;
+        while !bytes.is_empty() {
+            match rustix::io::pwrite(&self.0, bytes, offset) {
+                Ok(written) if written > 0 => {
+                    bytes = &bytes[written..];
+                    offset += written as u64;
+                }
+                Err(Errno::INTR) => {}
+                _ => return Err(TaskError::NoMemory),
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn read(&self, record: u32, side: Side, at: u64, mut into: &mut [u8]) -> Result<(), Errno> {
+        let mut offset = window(record, side) + at;
+        while !into.is_empty() {
+            match rustix::io::pread(&self.0, &mut *into, offset) {
+                Ok(0) => return Err(Errno::IO),
+                Ok(read) => {
+                    into = &mut into[read..];
+                    offset += read as u64;
+                }
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a window's pages back.
+    pub(crate) fn release(&self, record: u32, side: Side) {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        // If this fails the pages stay with the record and are used by its next task.
+        let _ = rustix::fs::fallocate(&self.0, flags, window(record, side), WINDOW);
+    }
+
+    /// Nothing mapped yet.
+    pub(crate) fn results_window(&self, record: u32) -> MappedWindow<'_> {
+        MappedWindow { spill: self, record, piece: None }
+    }
+}
+
+impl AsFd for Spill {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn window(record: u32, side: Side) -> u64 {
+    (2 * u64::from(record) + side as u64) * WINDOW
+}
+
+/// A results window that is mapped as far as it is used, for many small writes without a syscall each.
+pub(crate) struct MappedWindow<'a> {
+    spill: &'a Spill,
+    record: u32,
+    piece: Option<MmapRaw>,
+}
+
+impl MappedWindow<'_> {
+    pub(crate) fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), TaskError> {
+        let end = at + bytes.len() as u64;
+        let piece = match &self.piece {
+            Some(piece) if end <= piece.len() as u64 => piece,
+            _ => {
+                let length = end.next_power_of_two().max(FIRST_PIECE);
+                if length > WINDOW {
+                    return Err(TaskError::NoMemory);
+                }
+                let offset = window(self.record, Side::Results);
+                rustix::fs::fallocate(&self.spill.0, FallocateFlags::empty(), offset, length)
+                    .map_err(|_| TaskError::NoMemory)?;
+                self.piece = None;
+                let piece = MmapOptions::new().offset(offset).len(length as usize).map_raw(&self.spill.0);
+                self.piece.insert(piece.map_err(|_| TaskError::NoMemory)?)
+            }
+        };
+        // SAFETY: `at + len` lies within the piece, whose pages are reserved and cannot be cut off (sealed); the record is this
+        // worker's (R1), so nobody else writes its results.
+        unsafe {
+            piece.as_mut_ptr().add(at as usize).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,302 @@
+//! The supervisor: the one thread of a pool. It sleeps until a process ends or the pool does.
+//!
+//! # Invariants
+//! - V1. A worker that may have taken a task is in `workers`: it says `Fit`, with its pidfd, before it takes any. What is only in
+//!   `starting` has touched nothing.
+//! - V2. A death is settled after the process is dead: after the zygote has reaped it, or its pidfd has told.
+//! - V3. Nobody else waits for these processes, and no lock is shared with them.
+
+use crate::core::Core;
+use crate::entry::Entry;
+use crate::error::{Cause, PoolError, TaskError};
+use crate::launch::Zygote;
+use crate::state::MAX_WORKER;
+use crate::sync::lock;
+use crate::sys;
+use crate::wire::{self, Reply, Request};
+use rustix::event::EventfdFlags;
+use rustix::io::Errno;
+use rustix::process::Signal;
+use std::collections::{BTreeMap, HashSet};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long processes that were killed may take to die.
+const DYING: Duration = Duration::from_secs(5);
+/// So many zygotes in a row may die without one worker having started.
+const ZYGOTES: u32 = 3;
+/// So many workers in a row, beyond the number of workers, may die before they take tasks.
+const BARREN: u32 = 8;
+/// The longest pause before workers that died like that are replaced.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// What the pool wants of its supervisor, and what it may know of it.
+pub(crate) struct Board {
+    order: AtomicU8,
+    bell: OwnedFd,
+    /// Worker number to process.
+    pub(crate) pids: Mutex<BTreeMap<u32, u32>>,
+    pub(crate) lost: AtomicU64,
+}
+
+/// In ascending severity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Order {
+    Run,
+    /// The ring of tasks is closed: wait until the workers have exited.
+    Drain,
+    Kill,
+}
+
+impl Board {
+    pub(crate) fn new() -> Result<Board, PoolError> {
+        let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(PoolError::os("eventfd"))?;
+        Ok(Board { order: AtomicU8::new(0), bell, pids: Mutex::default(), lost: AtomicU64::new(0) })
+    }
+
+    pub(crate) fn give(&self, order: Order) {
+        // Relaxed: the bell is a system call, and the supervisor looks after it has heard it.
+        self.order.fetch_max(order as u8, Ordering::Relaxed);
+        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+    }
+
+    fn order(&self) -> Order {
+        match self.order.load(Ordering::Relaxed) {
+            0 => Order::Run,
+            1 => Order::Drain,
+            _ => Order::Kill,
+        }
+    }
+}
+
+struct Worker {
+    pid: u32,
+    pidfd: OwnedFd,
+}
+
+pub(crate) struct Supervisor {
+    core: Arc<Core>,
+    board: Arc<Board>,
+    entry: Entry,
+    zygote: Zygote,
+    wanted: usize,
+    next_number: u32,
+    starting: HashSet<u32>,
+    workers: BTreeMap<u32, Worker>,
+    /// Workers that died in a row before they took tasks, and why the last one did.
+    barren: u32,
+    barren_reason: String,
+    not_before: Option<Instant>,
+    /// Zygotes that died in a row before one of their workers took tasks.
+    zygotes: u32,
+}
+
+impl Supervisor {
+    /// Starts the processes.
+    ///
+    /// Blocks until all workers take tasks.
+    pub(crate) fn start(
+        core: Arc<Core>,
+        board: Arc<Board>,
+        entry: Entry,
+        wanted: usize,
+    ) -> Result<Supervisor, PoolError> {
+        let zygote = Zygote::start(entry, &core)?;
+        let mut this = Supervisor {
+            core,
+            board,
+            entry,
+            zygote,
+            wanted,
+            next_number: 1,
+            starting: HashSet::new(),
+            workers: BTreeMap::new(),
+            barren: 0,
+            barren_reason: String::new(),
+            not_before: None,
+            zygotes: 0,
+        };
+        while this.workers.len() < wanted {
+            if let Err(reason) = this.step() {
+                this.end_processes();
+                return Err(PoolError::Start { reason });
+            }
+        }
+        Ok(this)
+    }
+
+    /// The thread's life.
+    pub(crate) fn run(mut self) {
+        loop {
+            let is_over = match self.board.order() {
+                Order::Run => false,
+                Order::Drain => self.workers.is_empty() && self.starting.is_empty(),
+                Order::Kill => true,
+            };
+            if is_over {
+                break;
+            }
+            if let Err(reason) = self.step() {
+                self.core.end(TaskError::PoolBroken { reason });
+                break;
+            }
+        }
+        self.end_processes();
+    }
+
+    /// Refills, waits for something to happen, and sees to it. An error is the pool's end.
+    fn step(&mut self) -> Result<(), String> {
+        let pause = self.refill();
+        let fds = [self.zygote.socket.as_fd(), self.zygote.pidfd.as_fd(), self.board.bell.as_fd()];
+        let [said, zygote_ended, rung] = sys::readable(fds, pause).map_err(|e| format!("poll: {e}"))?;
+        if rung {
+            let _ = rustix::io::read(&self.board.bell, &mut [0; 8]);
+        }
+        if said && self.listen() {
+            return self.check_breaker();
+        }
+        if zygote_ended || said {
+            return self.replace_zygote();
+        }
+        Ok(())
+    }
+
+    /// Asks for the workers that are missing, or tells how long to wait before that.
+    fn refill(&mut self) -> Option<Duration> {
+        let missing = self.wanted.saturating_sub(self.workers.len() + self.starting.len());
+        if missing == 0 || self.board.order() != Order::Run {
+            return None;
+        }
+        let pause = self.not_before.map(|t| t.saturating_duration_since(Instant::now()));
+        if let Some(pause) = pause.filter(|p| !p.is_zero()) {
+            return Some(pause);
+        }
+        self.not_before = None;
+        if self.next_number as usize + missing >= MAX_WORKER as usize {
+            self.next_number = 1; // a number this old names no worker any more (and settling twice does no harm)
+        }
+        let (first, count) = (self.next_number, missing as u32);
+        // If this fails the zygote is gone, which is seen next.
+        if wire::send(&self.zygote.socket, &Request::Spawn { first, count }, &[]).is_ok() {
+            self.starting.extend(first..first + count);
+            self.next_number = first + count;
+        }
+        None
+    }
+
+    /// Hears one message. False: the conversation is over.
+    fn listen(&mut self) -> bool {
+        match wire::receive::<Reply>(&self.zygote.socket) {
+            Ok(Some((reply, fds))) => self.hear(reply, fds),
+            Ok(None) => return false,
+            Err(Errno::BADMSG | Errno::MSGSIZE) => {}
+            Err(_) => return false,
+        }
+        true
+    }
+
+    fn hear(&mut self, reply: Reply, mut fds: Vec<OwnedFd>) {
+        match reply {
+            Reply::Fit { worker, pid } => {
+                let Some(pidfd) = fds.pop() else { return };
+                if !self.starting.remove(&worker) {
+                    return;
+                }
+                (self.barren, self.zygotes, self.not_before) = (0, 0, None);
+                lock(&self.board.pids).insert(worker, pid);
+                self.workers.insert(worker, Worker { pid, pidfd });
+            }
+            Reply::Exited { worker, cause } => self.bury(worker, cause),
+            Reply::NotForked { worker, errno } => {
+                self.starting.remove(&worker);
+                self.count_barren(format!("fork: {}", Errno::from_raw_os_error(errno)));
+            }
+            Reply::Unfit { worker, reason } => {
+                self.starting.remove(&worker);
+                self.count_barren(reason);
+            }
+            Reply::Ready | Reply::Refused { .. } => {}
+        }
+    }
+
+    /// A worker is dead (V2).
+    fn bury(&mut self, number: u32, cause: Cause) {
+        if let Some(worker) = self.workers.remove(&number) {
+            lock(&self.board.pids).remove(&number);
+            if (self.board.order(), cause) != (Order::Drain, Cause::Exited(0)) {
+                self.board.lost.fetch_add(1, Ordering::Relaxed);
+            }
+            self.core.settle(number, worker.pid, cause);
+        } else if self.starting.remove(&number) {
+            self.count_barren(format!("the last one {cause}"));
+        }
+    }
+
+    fn count_barren(&mut self, reason: String) {
+        self.barren += 1;
+        self.barren_reason = reason;
+        let pause = Duration::from_millis(1 << self.barren.min(16)).min(LONGEST_PAUSE);
+        self.not_before = Some(Instant::now() + pause);
+    }
+
+    fn check_breaker(&self) -> Result<(), String> {
+        if self.barren < BARREN + self.wanted as u32 {
+            return Ok(());
+        }
+        Err(format!("{} workers in a row died before they took a task: {}", self.barren, self.barren_reason))
+    }
+
+    /// The zygote is gone, and its workers with it.
+    fn replace_zygote(&mut self) -> Result<(), String> {
+        let cause = self.zygote.end();
+        // A worker closes its copy of the socket when it has said that it is fit, so at the socket's end all that are are known.
+        while sys::has_ended(&self.zygote.socket, DYING) && self.listen() {}
+        self.starting.clear();
+        self.kill_workers();
+        for number in self.workers.keys().copied().collect::<Vec<_>>() {
+            let is_dead = sys::has_ended(&self.workers[&number].pidfd, DYING);
+            if !is_dead {
+                return Err(format!("worker {} cannot be killed", self.workers[&number].pid));
+            }
+            self.bury(number, Cause::Unknown);
+        }
+        if self.board.order() != Order::Run {
+            return Ok(());
+        }
+        self.zygotes += 1;
+        if self.zygotes > ZYGOTES {
+            return Err(format!("{} zygotes in a row died, the last one {cause}", self.zygotes));
+        }
+        self.zygote = Zygote::start(self.entry, &self.core).map_err(|e| e.to_string())?;
+        Ok(())
+    }
+
+    fn kill_workers(&self) {
+        for worker in self.workers.values() {
+            let _ = rustix::process::pidfd_send_signal(&worker.pidfd, Signal::KILL);
+        }
+    }
+
+    /// Kills what is left, and returns when it is gone. The zygote reaps its workers before it is killed itself, so that no dead
+    /// process is left to an init that does not reap.
+    fn end_processes(&mut self) {
+        self.kill_workers();
+        let deadline = Instant::now() + DYING;
+        while !(self.workers.is_empty() && self.starting.is_empty()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !sys::has_ended(&self.zygote.socket, left) || !self.listen() {
+                break;
+            }
+            self.kill_workers(); // some may have started just now
+        }
+        self.zygote.end();
+        for worker in self.workers.values() {
+            sys::has_ended(&worker.pidfd, DYING);
+        }
+        lock(&self.board.pids).clear();
+    }
+}

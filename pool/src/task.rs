@@ -1,0 +1,166 @@
+//! Tasks: functions that workers can run, and the registry in which a worker finds them.
+//!
+//! A task travels as a number, the hash of its path and signature; never as a code address. Each `#[skep::task]` puts an entry
+//! into the registry of the executable, and since workers run the same executable they have the same registry.
+
+use crate::error::{PoolError, TaskError};
+use crate::frame::Append;
+use crate::panics;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::LazyLock;
+
+/// A function that the workers of a [`Pool`](crate::Pool) can run: from `A` to `R`, callable as the plain function `F`.
+///
+/// `#[skep::task]` makes them; see there.
+pub struct Task<A, R, F> {
+    name: &'static str,
+    id: u64,
+    retries: u8,
+    function: F,
+    signature: PhantomData<fn(A) -> R>,
+}
+
+/// What the pool needs to know of a task, without its types.
+#[derive(Clone, Copy)]
+pub(crate) struct TaskRef {
+    pub(crate) name: &'static str,
+    pub(crate) id: u64,
+    pub(crate) retries: u8,
+}
+
+impl<A, R, F> Task<A, R, F> {
+    /// Its path: `crate::module::name`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// How often it is run again if its worker dies.
+    pub fn retries(&self) -> u8 {
+        self.retries
+    }
+
+    pub(crate) fn untyped(&self) -> TaskRef {
+        TaskRef { name: self.name, id: self.id, retries: self.retries }
+    }
+}
+
+impl<A, R, F: Copy> Clone for Task<A, R, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<A, R, F: Copy> Copy for Task<A, R, F> {}
+
+impl<A, R, F> Deref for Task<A, R, F> {
+    type Target = F;
+
+    fn deref(&self) -> &F {
+        &self.function
+    }
+}
+
+impl<A, R, F> fmt::Debug for Task<A, R, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Task").field(&self.name).finish()
+    }
+}
+
+/// For `#[skep::task]`.
+#[doc(hidden)]
+pub const fn new_task<A, R, F: Copy>(entry: &TaskEntry, retries: u8, function: F) -> Task<A, R, F> {
+    Task { name: entry.name, id: entry.id, retries, function, signature: PhantomData }
+}
+
+/// Decodes an argument, runs the task on it, and appends the encoded result.
+type Run = fn(&[u8], &mut Vec<u8>) -> Result<(), TaskError>;
+
+/// A task in the registry.
+#[doc(hidden)]
+pub struct TaskEntry {
+    name: &'static str,
+    id: u64,
+    place: &'static str,
+    run: Run,
+}
+
+impl TaskEntry {
+    /// For `#[skep::task]`.
+    pub const fn new(name: &'static str, signature: &'static str, place: &'static str, run: Run) -> Self {
+        TaskEntry { name, id: fnv1a(fnv1a(FNV_BASIS, name), signature), place, run }
+    }
+
+    pub(crate) fn run(&self, argument: &[u8], result: &mut Vec<u8>) -> Result<(), TaskError> {
+        (self.run)(argument, result)
+    }
+}
+
+inventory::collect!(TaskEntry);
+
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+
+const fn fnv1a(mut hash: u64, text: &str) -> u64 {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0100_0000_01b3);
+        at += 1;
+    }
+    hash
+}
+
+type Registry = HashMap<u64, &'static TaskEntry>;
+
+static REGISTRY: LazyLock<Result<Registry, (&TaskEntry, &TaskEntry)>> = LazyLock::new(|| {
+    let mut registry = Registry::new();
+    for entry in inventory::iter::<TaskEntry> {
+        if let Some(other) = registry.insert(entry.id, entry) {
+            return Err((other, entry));
+        }
+    }
+    Ok(registry)
+});
+
+/// Builds the registry, and refuses one in which two tasks have the same number.
+pub(crate) fn check_registry() -> Result<(), PoolError> {
+    match &*REGISTRY {
+        Ok(_) => Ok(()),
+        Err((first, second)) => {
+            Err(PoolError::DuplicateTask { name: second.name, first: first.place, second: second.place })
+        }
+    }
+}
+
+pub(crate) fn find(id: u64) -> Option<&'static TaskEntry> {
+    REGISTRY.as_ref().ok()?.get(&id).copied()
+}
+
+/// For `#[skep::task]`: the body of a registered function. A panic stops here.
+#[doc(hidden)]
+pub fn run<A: DeserializeOwned, R: Serialize>(
+    argument: &[u8],
+    result: &mut Vec<u8>,
+    function: impl FnOnce(A) -> R,
+) -> Result<(), TaskError> {
+    // User code runs in all three steps, so each may panic. What it shared with the outside is its own business, as with threads.
+    panics::clear();
+    let steps = AssertUnwindSafe(|| {
+        let argument: A = postcard::from_bytes(argument)
+            .map_err(|e| TaskError::ArgumentNotDecoded { reason: e.to_string() })?;
+        Append::encode(result, &function(argument))
+            .map_err(|e| TaskError::ResultNotEncoded { reason: e.to_string() })
+    });
+    catch_unwind(steps).unwrap_or_else(|payload| {
+        // A payload may panic when it is dropped; one that does is left behind.
+        if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            std::mem::forget(another);
+        }
+        Err(panics::take())
+    })
+}

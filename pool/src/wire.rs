@@ -1,0 +1,99 @@
+//! What parent and zygote say to each other: one message a packet over a `SOCK_SEQPACKET` pair, with descriptors beside it.
+
+use crate::error::Cause;
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// No message is longer.
+const MESSAGE_BYTES: usize = 1024;
+/// How much of a reason goes into a message.
+pub(crate) const REASON_BYTES: usize = 512;
+/// How many descriptors go with [`Request::Setup`].
+pub(crate) const SETUP_FDS: usize = 6;
+
+/// Parent to zygote.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// With descriptors: the parent's pidfd, tasks, done, records, spill file, standard output.
+    Setup,
+    /// Fork workers with these numbers.
+    Spawn { first: u32, count: u32 },
+}
+
+/// Zygote to parent; the last two are from the worker itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    /// The worker entry is reached.
+    Ready,
+    /// The worker entry is reached, but the process has several threads.
+    Refused { threads: usize },
+    /// A worker ended, and was reaped.
+    Exited { worker: u32, cause: Cause },
+    /// A worker could not be forked.
+    NotForked { worker: u32, errno: i32 },
+    /// With its pidfd: the worker has attached, and takes tasks from now on.
+    Fit { worker: u32, pid: u32 },
+    /// The worker could not attach, and exits.
+    Unfit { worker: u32, reason: String },
+}
+
+/// Sends a message.
+///
+/// Blocks while the socket's buffer is full.
+pub(crate) fn send(socket: impl AsFd, message: &impl Serialize, fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let mut buffer = [0; MESSAGE_BYTES];
+    let bytes = postcard::to_slice(message, &mut buffer).map_err(|_| Errno::MSGSIZE)?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SETUP_FDS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(Errno::MSGSIZE);
+    }
+    loop {
+        let iov = [IoSlice::new(bytes)];
+        match rustix::net::sendmsg(&socket, &iov, &mut control, SendFlags::NOSIGNAL) {
+            Err(Errno::INTR) => {}
+            result => return result.map(drop),
+        }
+    }
+}
+
+/// Receives a message; `None` at the end of the conversation.
+///
+/// Blocks until one is there.
+pub(crate) fn receive<M: DeserializeOwned>(socket: impl AsFd) -> Result<Option<(M, Vec<OwnedFd>)>, Errno> {
+    let mut buffer = [0; MESSAGE_BYTES];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SETUP_FDS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let got = loop {
+        let mut iov = [IoSliceMut::new(&mut buffer)];
+        match rustix::net::recvmsg(&socket, &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(Errno::INTR) => {}
+            Err(Errno::CONNRESET) => return Ok(None),
+            result => break result?,
+        }
+    };
+    let fds = control
+        .drain()
+        .filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    if got.bytes == 0 {
+        return Ok(None);
+    }
+    if got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        return Err(Errno::MSGSIZE);
+    }
+    let message = postcard::from_bytes(&buffer[..got.bytes]).map_err(|_| Errno::BADMSG)?;
+    Ok(Some((message, fds)))
+}

@@ -1,0 +1,139 @@
+//! A worker: takes tasks one at a time, runs them, and announces their results, until the ring of tasks is closed.
+//!
+//! Invariant W1: at every instruction a task is in the ring, or its record names the worker that has it. The id is taken with
+//! `get_with`, which keeps it in the ring until the record is claimed.
+
+use crate::error::TaskError;
+use crate::frame;
+use crate::panics;
+use crate::record::Table;
+use crate::state::Id;
+use crate::task;
+use crate::wire::{self, REASON_BYTES, Reply};
+use crate::zygote::Setup;
+use rustix::process::{Pid, PidfdFlags, Signal};
+use skep_ipc::SimpleQueue;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// The exit status of a worker that could not attach.
+const UNFIT: i32 = 70;
+/// The exit status of a worker that found shared memory corrupt.
+const CORRUPT: i32 = 71;
+
+struct Worker {
+    number: u32,
+    tasks: SimpleQueue<u64>,
+    done: SimpleQueue<u64>,
+    table: Table,
+    /// The encoded arguments of the record at hand.
+    arguments: Vec<u8>,
+    /// The encoded result of the item at hand.
+    frame: Vec<u8>,
+}
+
+/// In a process just forked from the zygote; `socket` is a copy of the zygote's end.
+pub(crate) fn main(number: u32, zygote: Pid, setup: Setup, socket: OwnedFd) -> ! {
+    // Should the zygote be killed, it cannot kill us. It may have been, before this line.
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    if rustix::process::getppid() != Some(zygote) {
+        std::process::exit(0);
+    }
+    if let Ok(name) = CString::new(format!("skep-worker-{number}")) {
+        let _ = rustix::thread::set_name(&name);
+    }
+    panics::keep_this_threads();
+    let status = match Worker::attach(number, &setup) {
+        Ok((mut worker, pidfd)) => {
+            let pid = std::process::id();
+            // From here on tasks may be taken, because whoever settles our death knows us by this message.
+            match wire::send(&socket, &Reply::Fit { worker: number, pid }, &[pidfd.as_fd()]) {
+                Ok(()) => {
+                    // Whoever waits for this socket's end waits for workers that are not known yet.
+                    drop((socket, setup));
+                    worker.work()
+                }
+                Err(_) => 0, // nobody is there any more
+            }
+        }
+        Err(mut reason) => {
+            reason.truncate(reason.floor_char_boundary(REASON_BYTES));
+            let _ = wire::send(&socket, &Reply::Unfit { worker: number, reason }, &[]);
+            UNFIT
+        }
+    };
+    std::process::exit(status)
+}
+
+impl Worker {
+    fn attach(number: u32, setup: &Setup) -> Result<(Worker, OwnedFd), String> {
+        let copy = |fd: &OwnedFd| fd.try_clone().map_err(|e| format!("dup: {e}"));
+        let queue = |fd: &OwnedFd| SimpleQueue::from_fd(copy(fd)?).map_err(|e| e.to_string());
+        let table = Table::attach(copy(&setup.records)?, copy(&setup.spill)?).map_err(|e| e.to_string())?;
+        let worker = Worker {
+            number,
+            tasks: queue(&setup.tasks)?,
+            done: queue(&setup.done)?,
+            table,
+            arguments: Vec::new(),
+            frame: Vec::new(),
+        };
+        let pidfd = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
+            .map_err(|e| format!("pidfd_open: {e}"))?;
+        Ok((worker, pidfd))
+    }
+
+    /// Returns the exit status.
+    fn work(&mut self) -> i32 {
+        loop {
+            let (table, number) = (&self.table, self.number);
+            let claimed = self.tasks.get_with(|word| {
+                let id = Id::unpack(word);
+                let record = table.record(id.index)?;
+                record.state.claim(id.generation, number).then_some(id)
+            });
+            match claimed {
+                Ok(None) => continue, // a stale id
+                Ok(Some(id)) => {
+                    if self.run(id).is_none() {
+                        return CORRUPT;
+                    }
+                    if self.done.put(id.pack()).is_err() {
+                        return CORRUPT; // nobody closes this ring
+                    }
+                }
+                Err(skep_ipc::GetError::Closed) => return 0,
+                Err(_) => return CORRUPT,
+            }
+        }
+    }
+
+    /// Runs the items of a claimed record that are not done yet. `None`: the record makes no sense.
+    fn run(&mut self, id: Id) -> Option<()> {
+        let record = self.table.record(id.index)?;
+        let work = self.table.read_task(id.index, &mut self.arguments).ok()?;
+        let entry = task::find(work.task);
+        let done = record.progress().items;
+        let mut arguments = &self.arguments[..];
+        for _ in 0..done {
+            frame::next_argument(&mut arguments)?;
+        }
+        let mut results = self.table.append_results(id.index, work.count > 1)?;
+        for _ in done..work.count {
+            let argument = frame::next_argument(&mut arguments)?;
+            frame::write_result(&mut self.frame, |result| match entry {
+                Some(entry) => entry.run(argument, result),
+                None => Err(TaskError::UnknownTask { name: format!("{:#018x}", work.task) }),
+            });
+            if let Err(error) = results.append(&self.frame) {
+                // If not even this fits, the parent reports the items that are missing.
+                if results.append(&frame::error_frame(error)).is_err() {
+                    break;
+                }
+            }
+        }
+        drop(results);
+        record.state.finish(id.generation, self.number);
+        Some(())
+    }
+}

@@ -1,0 +1,428 @@
+//! Models of the primitives, explored by loom. Each lists the outcomes that it permits, and an interleaving that gives each.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg loom" cargo test --profile loom --test loom -- --nocapture
+//! ```
+#![cfg(loom)]
+
+use skep::model::{Explored, Queue, explore, kill_at_every_step, process};
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+/// The outcomes that were seen, over all executions of a model.
+struct Outcomes<O>(Arc<Mutex<BTreeSet<O>>>);
+
+impl<O> Clone for Outcomes<O> {
+    fn clone(&self) -> Self {
+        Outcomes(self.0.clone())
+    }
+}
+
+impl<O: Ord + Debug + Clone> Outcomes<O> {
+    fn new() -> Self {
+        Outcomes(Arc::new(Mutex::new(BTreeSet::new())))
+    }
+
+    fn saw(&self, outcome: O) {
+        self.0.lock().unwrap().insert(outcome);
+    }
+
+    /// Each outcome is permitted, and each permitted one was reached.
+    fn are_exactly(&self, permitted: &[O]) {
+        assert_eq!(*self.0.lock().unwrap(), permitted.iter().cloned().collect());
+    }
+}
+
+fn report(model: &str, run: impl FnOnce() -> Explored) {
+    let start = Instant::now();
+    let Explored { kill_points, executions } = run();
+    let seconds = start.elapsed().as_secs_f64();
+    println!("model {model}: kill points {kill_points}, executions {executions}, seconds {seconds:.1}");
+}
+
+fn spawn<R: 'static>(f: impl FnOnce() -> R + 'static) -> loom::thread::JoinHandle<R> {
+    loom::thread::spawn(f)
+}
+
+/// Two producers put one item each; the main thread drains afterwards.
+fn two_producers(capacity: u64) -> (Explored, Outcomes<(bool, bool, Vec<u64>)>) {
+    let outcomes = Outcomes::new();
+    let seen = outcomes.clone();
+    let explored = explore(2, move || {
+        let queue = Queue::<u64>::new(capacity, 3);
+        let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
+        let a = spawn(move || a.try_put(1));
+        let b = b.try_put(2);
+        let a = a.join().unwrap();
+        let got: Vec<u64> = std::iter::from_fn(|| c.try_get()).collect();
+        seen.saw((a, b, got));
+    });
+    (explored, outcomes)
+}
+
+#[test]
+fn of_two_producers_at_capacity_one_one_puts_its_item() {
+    report("two producers, capacity 1", || {
+        let (explored, outcomes) = two_producers(1);
+        outcomes.are_exactly(&[
+            (true, false, vec![1]), // a claims first; b finds the ring full
+            (false, true, vec![2]), // b claims first
+        ]);
+        explored
+    });
+}
+
+#[test]
+fn two_producers_at_capacity_two_both_put_in_the_order_of_their_claims() {
+    report("two producers, capacity 2", || {
+        let (explored, outcomes) = two_producers(2);
+        outcomes.are_exactly(&[
+            (true, true, vec![1, 2]), // a claims position 0
+            (true, true, vec![2, 1]), // b claims position 0
+        ]);
+        explored
+    });
+}
+
+/// The ring holds `items` from the start; two consumers take one each at most, the main thread the rest.
+fn two_consumers(capacity: u64, items: u64) -> (Explored, Outcomes<(Option<u64>, Option<u64>)>) {
+    let outcomes = Outcomes::new();
+    let seen = outcomes.clone();
+    let explored = explore(2, move || {
+        let queue = Queue::<u64>::new(capacity, 3);
+        let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
+        (1..=items).for_each(|n| assert!(c.try_put(n)));
+        let a = spawn(move || a.try_get());
+        let b = b.try_get();
+        let a = a.join().unwrap();
+        let rest: Vec<u64> = std::iter::from_fn(|| c.try_get()).collect();
+        let mut all: Vec<u64> = a.into_iter().chain(b).chain(rest).collect();
+        all.sort_unstable();
+        assert_eq!(all, (1..=items).collect::<Vec<_>>(), "nothing lost, nothing twice");
+        seen.saw((a, b));
+    });
+    (explored, outcomes)
+}
+
+#[test]
+fn of_two_consumers_at_capacity_one_one_gets_the_item() {
+    report("two consumers, capacity 1", || {
+        let (explored, outcomes) = two_consumers(1, 1);
+        outcomes.are_exactly(&[
+            (Some(1), None), // a claims first
+            (None, Some(1)), // b claims first
+        ]);
+        explored
+    });
+}
+
+#[test]
+fn two_consumers_at_capacity_two_get_one_item_each() {
+    report("two consumers, capacity 2", || {
+        let (explored, outcomes) = two_consumers(2, 2);
+        outcomes.are_exactly(&[
+            (Some(1), Some(2)), // a claims position 0
+            (Some(2), Some(1)), // b claims position 0
+        ]);
+        explored
+    });
+}
+
+/// A producer goes a lap ahead while a consumer takes: what is got is what was put, in order.
+#[test]
+fn a_producer_and_a_consumer_keep_order_over_a_lap() {
+    report("producer and consumer over a lap, capacity 1", || {
+        let outcomes = Outcomes::new();
+        let seen = outcomes.clone();
+        let explored = explore(3, move || {
+            let queue = Queue::<u64>::new(1, 2);
+            let (a, b) = (queue.peer(0), queue.peer(1));
+            let a = spawn(move || (a.try_put(1), a.try_put(2)));
+            let got = (b.try_get(), b.try_get());
+            let put = a.join().unwrap();
+            seen.saw((put, got, b.try_get()));
+        });
+        outcomes.are_exactly(&[
+            ((true, false), (None, None), Some(1)), // both puts before the first get; or both gets before the first put is seen, then full
+            ((true, false), (None, Some(1)), None), // put 1, put 2 finds it full, the second get takes 1
+            ((true, false), (Some(1), None), None), // put 1, put 2 finds it full, the first get takes 1
+            ((true, true), (Some(1), None), Some(2)), // the first get takes 1 between the puts, the second is before put 2
+            ((true, true), (Some(1), Some(2)), None), // put, get, put, get
+            ((true, true), (None, Some(1)), Some(2)), // the first get is before put 1, the second between the puts
+        ]);
+        explored
+    });
+}
+
+#[test]
+fn batches_are_put_whole_beside_another_producer() {
+    report("a batch of two beside a put, capacity 2", || {
+        let outcomes = Outcomes::new();
+        let seen = outcomes.clone();
+        let explored = explore(2, move || {
+            let queue = Queue::<u64>::new(2, 3);
+            let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
+            let a = spawn(move || a.try_put_batch(&[1, 2]));
+            let b = b.try_put(3);
+            let a = a.join().unwrap();
+            let mut got = [0; 2];
+            let n = c.try_get_batch(&mut got);
+            seen.saw((a, b, got[..n].to_vec()));
+        });
+        outcomes.are_exactly(&[
+            (2, false, vec![1, 2]), // the batch claims both positions
+            (1, true, vec![3, 1]),  // the put claims position 0, the batch gets what is left
+        ]);
+        explored
+    });
+}
+
+/// One consumer sleeps for each of two items that two producers put: if a wake-up were lost, loom would report a deadlock.
+#[test]
+fn no_wake_up_is_lost_by_sleeping_consumers() {
+    report("a sleeping consumer, two producers, capacity 2", || {
+        explore(2, || {
+            let queue = Queue::<u64>::new(2, 3);
+            let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
+            let a = spawn(move || assert!(a.try_put(1)));
+            let c = spawn(move || c.get().unwrap() + c.get().unwrap());
+            assert!(b.try_put(2));
+            a.join().unwrap();
+            assert_eq!(c.join().unwrap(), 3);
+        })
+    });
+    report("two sleeping consumers, one producer, capacity 2", || {
+        explore(2, || {
+            let queue = Queue::<u64>::new(2, 3);
+            let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
+            let a = spawn(move || a.get().unwrap());
+            let b = spawn(move || b.get().unwrap());
+            assert!(c.put(1));
+            assert!(c.put(2));
+            assert_eq!(a.join().unwrap() + b.join().unwrap(), 3);
+        })
+    });
+}
+
+#[test]
+fn no_wake_up_is_lost_by_a_sleeping_producer() {
+    report("a sleeping producer, capacity 1", || {
+        explore(3, || {
+            let queue = Queue::<u64>::new(1, 2);
+            let (a, b) = (queue.peer(0), queue.peer(1));
+            let a = spawn(move || assert!(a.put(1) && a.put(2)));
+            assert_eq!(b.get(), Some(1));
+            assert_eq!(b.get(), Some(2));
+            a.join().unwrap();
+        })
+    });
+}
+
+#[test]
+fn close_wakes_the_sleeping_and_leaves_what_was_put() {
+    report("close beside a put and a sleeping consumer, capacity 1", || {
+        let outcomes = Outcomes::new();
+        let seen = outcomes.clone();
+        let explored = explore(2, move || {
+            let queue = Queue::<u64>::new(1, 3);
+            let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
+            let a = spawn(move || a.put(1));
+            let b = spawn(move || (b.get(), b.get()));
+            c.close();
+            seen.saw((a.join().unwrap(), b.join().unwrap()));
+        });
+        outcomes.are_exactly(&[
+            (true, (Some(1), None)), // put before close: drained, then the end
+            (false, (None, None)),   // close before put
+        ]);
+        explored
+    });
+}
+
+/// After any death: the ring takes and gives a full lap, in order.
+fn works(peer: &skep::model::Peer<u64>, capacity: u64) {
+    (0..capacity).for_each(|n| assert!(peer.try_put(10 + n), "wedged for producers"));
+    (0..capacity).for_each(|n| assert_eq!(peer.try_get(), Some(10 + n), "wedged for consumers"));
+}
+
+/// Peer 0 puts 1 and is killed at step k; peer 1 puts 2, repairing when it hears of the death; peer 2 takes.
+fn killed_producer(capacity: u64) -> Explored {
+    kill_at_every_step(2, move |k| {
+        let queue = Queue::<u64>::new(capacity, 3);
+        let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
+        let kernel = queue.clone();
+        let a = spawn(move || {
+            let put = process(k, || a.try_put(1));
+            if put.is_none() {
+                kernel.died(0);
+            }
+            put
+        });
+        let mut got = vec![];
+        let mut put_two = false;
+        for _ in 0..2 {
+            put_two = put_two || b.try_put(2);
+            got.extend(c.try_get());
+            b.recover();
+        }
+        let put_one = a.join().unwrap();
+        b.recover();
+        assert_eq!(queue.is_vacant(0), put_one.is_none(), "the dead one's place is free, and only its");
+        got.extend(std::iter::from_fn(|| c.try_get()));
+        let count = |n: u64| got.iter().filter(|&&other| other == n).count();
+        assert_eq!(count(2), usize::from(put_two), "what a living peer put is there once");
+        match put_one {
+            Some(put) => assert_eq!(count(1), usize::from(put)),
+            None => assert!(count(1) <= 1, "what a dead peer put is there, or not"),
+        }
+        works(&b, capacity);
+        put_one.is_none()
+    })
+}
+
+#[test]
+fn a_producer_killed_at_any_step_has_put_its_item_or_not() {
+    report("killed producer, capacity 1", || killed_producer(1));
+    report("killed producer, capacity 2", || killed_producer(2));
+}
+
+/// The ring is full; peer 0 takes and is killed at step k; peer 1 takes; peer 2 repairs and takes what is left.
+fn killed_consumer(capacity: u64) -> Explored {
+    kill_at_every_step(2, move |k| {
+        let queue = Queue::<u64>::new(capacity, 3);
+        let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
+        (1..=capacity).for_each(|n| assert!(c.try_put(n)));
+        let kernel = queue.clone();
+        let a = spawn(move || {
+            let got = process(k, || a.try_get());
+            if got.is_none() {
+                kernel.died(0);
+            }
+            got
+        });
+        let b = spawn(move || b.try_get());
+        c.recover();
+        let got_a = a.join().unwrap();
+        let mut got: Vec<u64> = b.join().unwrap().into_iter().collect();
+        c.recover();
+        assert_eq!(queue.is_vacant(0), got_a.is_none());
+        got.extend(std::iter::from_fn(|| c.try_get()));
+        got.extend(got_a.flatten());
+        got.sort_unstable();
+        let all: Vec<u64> = (1..=capacity).collect();
+        if got_a.is_some() {
+            assert_eq!(got, all, "nothing lost, nothing twice");
+        } else {
+            // One item may have been taken for good by the dead one's very last steps.
+            assert!(all.iter().filter(|n| !got.contains(n)).count() <= 1, "lost: {got:?}");
+            assert!(got.windows(2).all(|pair| pair[0] < pair[1]), "twice: {got:?}");
+        }
+        works(&c, capacity);
+        got_a.is_none()
+    })
+}
+
+#[test]
+fn a_consumer_killed_at_any_step_has_taken_its_item_or_not() {
+    report("killed consumer, capacity 1", || killed_consumer(1));
+    report("killed consumer, capacity 2", || killed_consumer(2));
+}
+
+/// A consumer sleeps while the only producer of its item is killed; another one puts later: nobody sleeps for ever.
+#[test]
+fn a_killed_waker_leaves_nobody_asleep() {
+    report("killed waker, capacity 1", || {
+        kill_at_every_step(2, |k| {
+            let queue = Queue::<u64>::new(1, 3);
+            let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
+            let kernel = queue.clone();
+            let a = spawn(move || {
+                let put = process(k, || a.try_put(1));
+                if put.is_none() {
+                    kernel.died(0);
+                }
+                put
+            });
+            let b = spawn(move || b.get().unwrap());
+            let put_one = a.join().unwrap();
+            c.recover();
+            if put_one.is_none() {
+                // If the dead one has put its item, there may be no room until the sleeper has taken it.
+                assert!(c.put(2));
+                let got = b.join().unwrap();
+                let rest = c.try_get();
+                assert!((got, rest) == (2, None) || (got, rest) == (1, Some(2)), "{got} {rest:?}");
+            } else {
+                assert_eq!(b.join().unwrap(), 1);
+            }
+            put_one.is_none()
+        })
+    });
+}
+
+/// What a consumer gives back goes to another one, once, while a third is killed in the middle of adopting it.
+#[test]
+fn an_item_given_back_is_delivered_once() {
+    report("put back beside a killed adopter, capacity 1", || {
+        kill_at_every_step(2, |k| {
+            let queue = Queue::<u64>::new(1, 3);
+            let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
+            assert!(c.try_put(1));
+            assert!(c.claim_and_put_back());
+            let kernel = queue.clone();
+            let a = spawn(move || {
+                let got = process(k, || a.try_get());
+                if got.is_none() {
+                    kernel.died(0);
+                }
+                got
+            });
+            let b = spawn(move || b.try_get());
+            c.recover();
+            let got_a = a.join().unwrap();
+            let got_b = b.join().unwrap();
+            c.recover();
+            let rest = c.try_get();
+            let got: Vec<u64> = got_a.flatten().into_iter().chain(got_b).chain(rest).collect();
+            if got_a.is_some() {
+                assert_eq!(got, [1]);
+            } else {
+                assert!(got.len() <= 1, "twice");
+            }
+            works(&c, 1);
+            got_a.is_none()
+        })
+    });
+}
+
+/// Two repairers for one dead consumer: the orphan is not taken twice.
+#[test]
+fn two_repairers_do_not_deliver_an_item_twice() {
+    report("two repairers, capacity 1", || {
+        kill_at_every_step(3, |k| {
+            let queue = Queue::<u64>::new(1, 4);
+            let (a, b, c, d) = (queue.peer(0), queue.peer(1), queue.peer(2), queue.peer(3));
+            assert!(c.try_put(7));
+            let got_a = process(k, || a.try_get());
+            if got_a.is_some() {
+                return false;
+            }
+            queue.died(0);
+            let b = spawn(move || {
+                b.recover();
+            });
+            let d = spawn(move || d.try_get());
+            c.recover();
+            let got_c = c.try_get();
+            b.join().unwrap();
+            let got_d = d.join().unwrap();
+            let rest = c.try_get();
+            let got = [got_c, got_d, rest].iter().flatten().count();
+            assert!(got <= 1, "twice: {got_c:?} {got_d:?} {rest:?}");
+            works(&c, 1);
+            true
+        })
+    });
+}

@@ -1,0 +1,166 @@
+//! The tasks that the tests run.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[skep::task]
+pub fn square(n: u64) -> u64 {
+    n * n
+}
+
+/// Two parameters travel as a tuple.
+#[skep::task]
+pub fn subtract(a: i64, b: i64) -> i64 {
+    a - b
+}
+
+#[skep::task]
+pub fn worker_pid() -> u32 {
+    std::process::id()
+}
+
+#[skep::task]
+pub fn reverse(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.reverse();
+    bytes
+}
+
+#[skep::task]
+pub fn parse(text: String) -> Result<i32, String> {
+    text.parse().map_err(|_| format!("{text:?} is no number"))
+}
+
+#[skep::task]
+pub fn panic_with(message: String) -> u8 {
+    panic!("{message}");
+}
+
+#[skep::task]
+pub fn exit_with(status: i32) {
+    std::process::exit(status);
+}
+
+#[skep::task]
+pub fn kill_self_with(signal: i32) {
+    // SAFETY: kill with our own pid touches no memory.
+    unsafe { libc::kill(libc::getpid(), signal) };
+    loop {
+        std::thread::park();
+    }
+}
+
+#[skep::task]
+pub fn abort() {
+    std::process::abort();
+}
+
+/// The square of `n`; 13 costs its worker's life.
+#[skep::task]
+pub fn square_unless_13(n: u64) -> u64 {
+    if n == 13 {
+        std::process::abort();
+    }
+    n * n
+}
+
+#[skep::task]
+pub fn sleep_forever() {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Says in a file that it runs, and never ends.
+#[skep::task]
+pub fn announce_and_hang(file: PathBuf) {
+    append(&file, &std::process::id().to_string());
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Starts a grandchild that would live on, says both pids in a file, and never ends.
+#[skep::task]
+pub fn announce_grandchild_and_hang(file: PathBuf) {
+    let child = std::process::Command::new("sleep").arg("1000").spawn().map(|c| c.id()).unwrap_or(0);
+    append(&file, &format!("{}\n{child}", std::process::id()));
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Dies until it has been started `survives` times, as `file` tells.
+#[skep::task(retry)]
+pub fn die_at_first(file: PathBuf, survives: u32) -> u32 {
+    append(&file, "x");
+    let starts = std::fs::read_to_string(&file).map_or(0, |text| text.lines().count() as u32);
+    if starts < survives {
+        std::process::abort();
+    }
+    starts
+}
+
+/// Slow enough to be caught in the middle.
+#[skep::task(retry = 200)]
+pub fn square_slowly(n: u64) -> u64 {
+    std::thread::sleep(Duration::from_millis(1));
+    n * n
+}
+
+#[skep::task]
+pub fn nap(millis: u64) {
+    std::thread::sleep(Duration::from_millis(millis));
+}
+
+#[skep::task]
+pub fn say(text: String) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn append(file: &PathBuf, line: &str) {
+    let mut file = OpenOptions::new().create(true).append(true).open(file).expect("the test's own directory");
+    writeln!(file, "{line}").expect("the test's own file");
+}
+
+/// Cannot be encoded, or cannot be decoded, as it says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Stubborn {
+    In,
+    Out,
+    Neither,
+}
+
+impl Serialize for Stubborn {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Stubborn::In => Err(serde::ser::Error::custom("it does not want in")),
+            Stubborn::Out => to.serialize_u8(1),
+            Stubborn::Neither => to.serialize_u8(0),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Stubborn {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        match u8::deserialize(from)? {
+            0 => Ok(Stubborn::Neither),
+            _ => Err(serde::de::Error::custom("it does not want out")),
+        }
+    }
+}
+
+#[skep::task]
+pub fn take(_: Stubborn) {}
+
+/// 0: `In`, 1: `Out`, else `Neither`.
+#[skep::task]
+pub fn give(which: u8) -> Stubborn {
+    match which {
+        0 => Stubborn::In,
+        1 => Stubborn::Out,
+        _ => Stubborn::Neither,
+    }
+}
