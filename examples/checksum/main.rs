@@ -25,9 +25,9 @@ use hash::Links;
 use output::{Checking, Listing};
 use run::{Stop, run};
 use skep::Pool;
-use ui::{Ui, readable, say};
+use ui::Ui;
 use verify::List;
-use walk::Walk;
+use walk::{Unreadable, Walk};
 
 /// Some file could not be read, or does not match.
 const SOME_FAILED: u8 = 1;
@@ -39,87 +39,84 @@ const CLOSED_OUTPUT: u8 = 141;
 fn main() -> ExitCode {
     skep::init();
     let Args { paths, workers, verify } = Args::parse();
+    let ui = Ui::new();
     let code = match verify {
-        None => checksum(paths, workers),
-        Some(list) => check(list, workers),
+        None => checksum(&ui, paths, workers),
+        Some(list) => check(&ui, list, workers),
     };
+    ui.clear();
     ExitCode::from(code)
 }
 
 /// Prints the list of the files below `paths`.
-fn checksum(paths: Vec<OsString>, workers: Option<NonZeroUsize>) -> u8 {
+fn checksum(ui: &Ui, paths: Vec<OsString>, workers: Option<NonZeroUsize>) -> u8 {
     let walk = match Walk::new(paths.clone()) {
         Ok(walk) => walk,
         Err(missing) => {
-            for path in missing {
-                say(format_args!("{}: {}", readable(&path.path), hash::reason(&path.reason.into())));
+            for Unreadable { path, reason } in missing {
+                ui.complain(&path, hash::reason(&reason.into()));
             }
             return UNUSABLE;
         }
     };
-    let Some(pool) = start(workers) else { return UNUSABLE };
-    let ui = Ui::new();
+    let Some(pool) = start(ui, workers) else { return UNUSABLE };
     ui.learn_total(paths);
     let files = walk.filter_map(|found| match found {
         Ok(file) => Some((file, ())),
-        Err(unreadable) => {
-            ui.complain(&unreadable.path, hash::reason(&unreadable.reason.into()));
+        Err(Unreadable { path, reason }) => {
+            ui.complain(&path, hash::reason(&reason.into()));
             None
         }
     });
-    let ended = run(&pool, &ui, Links::Refuse, files, Listing::new(&ui));
-    finish(&pool, &ui, ended)
+    let ended = run(&pool, ui, Links::Refuse, files, Listing::new(ui));
+    finish(&pool, ui, ended)
 }
 
 /// Checks the files that a list names.
-fn check(path: OsString, workers: Option<NonZeroUsize>) -> u8 {
+fn check(ui: &Ui, path: OsString, workers: Option<NonZeroUsize>) -> u8 {
     let mut list = match List::open(path) {
         Ok(list) => list,
         Err(broken) => {
-            say(broken);
+            ui.say(broken);
             return UNUSABLE;
         }
     };
-    let Some(pool) = start(workers) else { return UNUSABLE };
-    let ui = Ui::new();
-    let mut checking = Checking::new(&ui);
-    let ended = run(&pool, &ui, Links::Follow, &mut list, &mut checking);
+    let Some(pool) = start(ui, workers) else { return UNUSABLE };
+    let mut checking = Checking::new(ui);
+    let ended = run(&pool, ui, Links::Follow, &mut list, &mut checking);
     let broken = list.broken();
     match &broken {
         Some(broken) => ui.say(broken),
         None if ended.is_ok() => {
-            list.warn(&ui);
+            list.warn(ui);
             checking.warn();
         }
         None => {}
     }
-    let code = finish(&pool, &ui, ended);
+    let code = finish(&pool, ui, ended);
     if broken.is_some() { UNUSABLE } else { code }
 }
 
-fn start(workers: Option<NonZeroUsize>) -> Option<Pool> {
+fn start(ui: &Ui, workers: Option<NonZeroUsize>) -> Option<Pool> {
     let builder = Pool::builder();
     let builder = match workers {
         Some(workers) => builder.workers(workers.get()),
         None => builder,
     };
-    builder.build().map_err(|error| say(format_args!("the worker pool did not start: {error}"))).ok()
+    builder.build().map_err(|error| ui.say(format_args!("the worker pool did not start: {error}"))).ok()
 }
 
 /// The last words, and the exit code.
 fn finish(pool: &Pool, ui: &Ui, ended: Result<(), Stop>) -> u8 {
     let code = match ended {
         // Who closed the output wants no more of it: no word, as when SIGPIPE ends `sha256sum`.
-        Err(Stop::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
-            ui.clear();
-            return CLOSED_OUTPUT;
-        }
+        Err(Stop::Output(error)) if error.kind() == ErrorKind::BrokenPipe => return CLOSED_OUTPUT,
         Err(Stop::Output(error)) => {
             ui.say(format_args!("standard output: {}", hash::reason(&error)));
             SOME_FAILED
         }
         Err(Stop::Pool(error)) => {
-            ui.say(format_args!("the worker pool failed, the list is not complete: {error}"));
+            ui.say(format_args!("the worker pool failed, not all files are done: {error}"));
             SOME_FAILED
         }
         Ok(()) if ui.failed() => SOME_FAILED,

@@ -21,7 +21,7 @@ use crate::{
     walk::File,
 };
 
-/// A batch ends at so many files...
+/// A batch ends at so many files... (from 16 to 1024 the speed is the same)
 const BATCH_FILES: usize = 64;
 /// ...or so many bytes, whichever comes first; a bigger file goes alone.
 const BATCH_BYTES: u64 = 1 << 20;

@@ -98,8 +98,11 @@ impl Ui {
         self.failed.load(Relaxed)
     }
 
+    /// Writes a line to standard error. Should that be closed, there is nobody left to tell.
     pub fn say(&self, what: impl Display) {
-        self.bar.suspend(|| say(what));
+        self.bar.suspend(|| {
+            let _ = writeln!(io::stderr().lock(), "checksum: {what}");
+        });
     }
 
     /// Takes the bar away for good.
@@ -111,8 +114,10 @@ impl Ui {
     pub fn finish(&self, workers: usize, lost: u64) {
         self.clear();
         if lost > 0 {
-            let (were, their) = if lost == 1 { ("worker was", "its") } else { ("workers were", "their") };
-            self.say(format_args!("{lost} {were} lost and replaced; {their} unfinished work was done again"));
+            let workers_were = if lost == 1 { "worker was" } else { "workers were" };
+            self.say(format_args!(
+                "{lost} {workers_were} lost and replaced; what was unfinished was tried again"
+            ));
         }
         let (files, bytes) = (self.files.load(Relaxed), self.bytes.load(Relaxed));
         let seconds = self.started.elapsed().as_secs_f64();
@@ -121,11 +126,6 @@ impl Ui {
             "{files} files, {bytes} bytes, {seconds:.3} s, {rate:.3} GB/s, {workers} workers, {lost} workers lost"
         ));
     }
-}
-
-/// Writes a line to standard error. Should that be closed, there is nobody left to tell.
-pub fn say(what: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "checksum: {what}");
 }
 
 /// A name for a person: as it is if that can be read on one line, else quoted with escapes.

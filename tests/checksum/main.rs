@@ -134,7 +134,7 @@ fn random() -> impl FnMut() -> u64 {
 #[test]
 fn sizes_around_a_piece_and_a_block_are_hashed_right() {
     let tree = tempfile::tempdir().expect("a temporary directory");
-    let piece = 32 << 20;
+    let piece = 8 << 20;
     for size in
         [1, 55, 56, 63, 64, 65, 1 << 17, (1 << 20) + 1, piece - 1, piece, piece + 1, 2 * piece, 3 * piece + 7]
     {
