@@ -153,6 +153,12 @@ pub enum Mismatch {
     /// It is not a regular file.
     #[error("it is not a regular file")]
     FileType,
+    /// The name does not lead to the memory that is mapped.
+    #[error("its name {name:?} was removed or given to another file: map it again by that name")]
+    Renamed {
+        /// The name in `/dev/shm`.
+        name: String,
+    },
 }
 
 /// A value that a queue did not take; [`into_inner`](PutError::into_inner) gives it back.
@@ -216,5 +222,91 @@ pub enum GetError {
     Forked,
     /// See [`Error::Corrupt`].
     #[error("the queue's shared memory is corrupt: some process wrote where it may not")]
+    Corrupt,
+}
+
+/// Why a lock was not taken, or was taken from a dead holder.
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LockError<G> {
+    /// The lock is taken, and this is its guard. But an earlier holder died with it or panicked, and nobody has
+    /// [marked](crate::MutexGuard::mark_consistent) the value as in order since: check it first.
+    #[error("a holder of the lock died: the value may not be in order")]
+    OwnerDied(G),
+    /// Another thread holds the lock.
+    #[error("the lock is held by another thread")]
+    WouldBlock,
+    /// Another thread held the lock until the time was over.
+    #[error("the lock was held by another thread until the time was over")]
+    Timeout,
+    /// This thread holds the lock already, and would wait for itself.
+    #[error("this thread holds the lock already: drop the guard first")]
+    WouldDeadlock,
+    /// A program that uses the same `pthread_mutex_t` without skep unlocked it after a death without `pthread_mutex_consistent`.
+    #[error(
+        "the lock is beyond repair: a program that uses it without skep released it after a death without \
+         pthread_mutex_consistent; unlink it, and make a new one"
+    )]
+    Unrecoverable,
+    /// See [`Error::Forked`].
+    #[error("this handle belongs to the process that forked: attach anew in the child")]
+    Forked,
+    /// See [`Error::Corrupt`].
+    #[error("the lock's shared memory is corrupt: some process wrote where it may not")]
+    Corrupt,
+}
+
+impl<G> std::fmt::Debug for LockError<G> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            LockError::OwnerDied(_) => "OwnerDied(..)",
+            LockError::WouldBlock => "WouldBlock",
+            LockError::Timeout => "Timeout",
+            LockError::WouldDeadlock => "WouldDeadlock",
+            LockError::Unrecoverable => "Unrecoverable",
+            LockError::Forked => "Forked",
+            LockError::Corrupt => "Corrupt",
+        })
+    }
+}
+
+/// Why a pipe did not take a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The message is longer than the pipe, or than the grant that it was written to.
+    #[error("a message of {len} bytes is too long: at most {max} fit")]
+    TooLong {
+        /// The message's length.
+        len: usize,
+        /// The longest that is possible.
+        max: usize,
+    },
+    /// There is no room (for the forms with a timeout: until the time was over).
+    #[error("the pipe is full")]
+    Full,
+    /// The receiver is gone: dropped, or its process ended.
+    #[error("the pipe's receiver is gone")]
+    Disconnected,
+    /// See [`Error::Forked`].
+    #[error("this handle belongs to the process that forked: attach anew in the child")]
+    Forked,
+    /// See [`Error::Corrupt`].
+    #[error("the pipe's shared memory is corrupt: some process wrote where it may not")]
+    Corrupt,
+}
+
+/// Why a pipe gave no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RecvError {
+    /// No message is there (for the forms with a timeout: until the time was over).
+    #[error("the pipe is empty")]
+    Empty,
+    /// The sender is gone, dropped or ended with its process, and all that it sent was received.
+    #[error("the pipe's sender is gone, and the pipe is drained")]
+    Eof,
+    /// See [`Error::Forked`].
+    #[error("this handle belongs to the process that forked: attach anew in the child")]
+    Forked,
+    /// See [`Error::Corrupt`].
+    #[error("the pipe's shared memory is corrupt: some process wrote where it may not")]
     Corrupt,
 }

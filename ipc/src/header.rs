@@ -159,6 +159,19 @@ impl Blueprint {
     }
 }
 
+/// Takes the magic number out of a new header page, for whoever writes it last.
+pub(crate) fn take_magic(page: &mut [u8; HEADER_BYTES]) -> u64 {
+    let magic = u64_at(page, 0);
+    page[..8].fill(0);
+    magic
+}
+
+/// Whether a page is a segment's header, of whatever version and kind.
+#[cfg(feature = "shared_memory")]
+pub(crate) fn has_magic(page: &[u8; HEADER_BYTES]) -> bool {
+    u64_at(page, 0) == MAGIC
+}
+
 fn u64_at(page: &[u8; HEADER_BYTES], at: usize) -> u64 {
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&page[at..at + 8]);

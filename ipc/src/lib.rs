@@ -1,12 +1,15 @@
 //! Queues, pipes and locks in shared memory, between processes, that a `kill -9` of any participant cannot wedge.
 //!
 //! - [`SimpleQueue`]: a bounded first-in-first-out queue with any number of producers and consumers.
+//! - [`Pipe`]: messages of any length from one [`Sender`] to one [`Receiver`], written and read in place.
+//! - [`Mutex`]: a value that one thread of one process holds at a time.
 //!
 //! Anonymous objects travel to other processes by file descriptor; named ones are found under `/dev/shm`. Whether a participant lives is
 //! told by the kernel (OFD locks), never by a timeout. Items are plain values ([`bytemuck::Pod`]).
 #![cfg_attr(loom, allow(dead_code))]
 
 mod peer;
+mod pipe;
 mod queue;
 mod sync;
 mod wait;
@@ -21,14 +24,24 @@ mod fork;
 #[cfg(not(loom))]
 mod header;
 #[cfg(not(loom))]
+mod lock;
+#[cfg(not(loom))]
+mod mapping;
+#[cfg(not(loom))]
 mod segment;
+#[cfg(all(feature = "shared_memory", not(loom)))]
+mod shmem;
 #[cfg(not(loom))]
 mod sys;
 
+#[cfg(all(feature = "raw_sync", not(loom)))]
+pub use lock::RawParts;
 #[cfg(not(loom))]
 pub use {
-    error::{Error, GetError, Mismatch, PutBatchError, PutError},
+    error::{Error, GetError, LockError, Mismatch, PutBatchError, PutError, RecvError, SendError},
     header::{Blueprint, Item, Kind},
+    lock::{Mutex, MutexGuard},
+    pipe::{Connection, Pipe, ReadGrant, Receiver, Sender, WriteGrant, pipe},
     queue::{QueueOptions, SimpleQueue},
     segment::Segment,
 };

@@ -13,6 +13,8 @@
 //!
 //! [loom]: https://docs.rs/loom
 
+pub use crate::pipe::model::{Pipe, Receiver, Sender};
+
 use crate::peer::{Entry, JOINED, Membership, Peers, VACANT};
 use crate::queue::layout::{Control, Slot};
 use crate::queue::ring::{Refusal, Ring};

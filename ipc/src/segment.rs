@@ -11,11 +11,13 @@
 
 use crate::error::{Error, Mismatch};
 use crate::fork::{self, Epoch};
+#[cfg(feature = "shared_memory")]
+use crate::header::has_magic;
 use crate::header::{Blueprint, Geometry, HEADER_BYTES, MAX_PEERS};
+use crate::mapping::Mapping;
 use crate::peer::{self, Entry, JOINED, Membership, Peers, Repair};
 use crate::sync::{Acquire, Relaxed, Release};
-use crate::sys;
-use memmap2::{MmapOptions, MmapRaw};
+use crate::sys::{self, FileFacts};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -61,25 +63,6 @@ struct Inner {
     repairing: Mutex<()>,
 }
 
-/// Where the bytes come from.
-enum Mapping {
-    Own(MmapRaw),
-    #[cfg(feature = "shared_memory")]
-    Adopted(crate::shmem::Adopted),
-}
-
-impl Mapping {
-    fn base(&self) -> NonNull<u8> {
-        let base = match self {
-            Mapping::Own(map) => map.as_mut_ptr(),
-            #[cfg(feature = "shared_memory")]
-            Mapping::Adopted(shmem) => shmem.base(),
-        };
-        // A mapping is never at address zero; `dangling` would be caught by the first access, not by luck.
-        NonNull::new(base).unwrap_or(NonNull::dangling())
-    }
-}
-
 impl Segment {
     // --- create and attach ---------------------------------------------------------------------------------------
 
@@ -88,7 +71,7 @@ impl Segment {
     /// # Errors
     /// [`Error::Capacity`], [`Error::Peers`], [`Error::NoMemory`], [`Error::Os`].
     pub fn anonymous(blueprint: &Blueprint, capacity: u64, peers: usize) -> Result<Segment, Error> {
-        Segment::build_anonymous(blueprint, capacity, peers, |_| ())
+        Segment::build_anonymous(blueprint, capacity, peers, |_| Ok(()))
     }
 
     /// Creates an anonymous segment whose body `init` fills before anybody else can see it.
@@ -96,7 +79,7 @@ impl Segment {
         blueprint: &Blueprint,
         capacity: u64,
         peers: usize,
-        init: impl FnOnce(NonNull<u8>),
+        init: impl FnOnce(NonNull<u8>) -> Result<(), Error>,
     ) -> Result<Segment, Error> {
         let geometry = possible(blueprint, capacity, peers)?;
         let file = sys::anonymous_file(geometry.total)?;
@@ -110,7 +93,7 @@ impl Segment {
         blueprint: &Blueprint,
         capacity: u64,
         peers: usize,
-        init: impl FnOnce(NonNull<u8>),
+        init: impl FnOnce(NonNull<u8>) -> Result<(), Error>,
     ) -> Result<Segment, Error> {
         sys::named_path(name)?;
         let geometry = possible(blueprint, capacity, peers)?;
@@ -125,7 +108,7 @@ impl Segment {
     /// # Errors
     /// [`Error::Exists`] if the name is taken, and as [`anonymous`](Self::anonymous).
     pub fn create(name: &str, blueprint: &Blueprint, capacity: u64, peers: usize) -> Result<Segment, Error> {
-        Segment::build_named(name, blueprint, capacity, peers, |_| ())
+        Segment::build_named(name, blueprint, capacity, peers, |_| Ok(()))
     }
 
     /// Attaches to the segment of that name.
@@ -150,45 +133,50 @@ impl Segment {
     /// [`Error::Mismatch`] if it is not what `blueprint` says; [`Error::Os`].
     pub fn from_fd(file: OwnedFd, blueprint: &Blueprint) -> Result<Segment, Error> {
         let facts = sys::file_facts(&file)?;
-        if !facts.is_regular {
-            return Err(Mismatch::FileType.into());
-        }
-        if facts.owner != sys::user() {
-            return Err(Mismatch::Owner { found: facts.owner, expected: sys::user() }.into());
-        }
-        if facts.bytes < HEADER_BYTES as u64 {
-            return Err(Mismatch::Size { found: facts.bytes, expected: HEADER_BYTES as u64 }.into());
-        }
-        let map = map_file(&file, facts.bytes)?;
-        // SAFETY: the mapping is at least a page long, as just checked; `[u8; N]` has no invalid values.
-        let page = unsafe { map.as_ptr().cast::<[u8; HEADER_BYTES]>().read_volatile() };
-        let geometry = blueprint.check(&page, facts.bytes)?;
-        Segment::assemble(Mapping::Own(map), file, geometry)
+        check_file(&facts)?;
+        Segment::attach(Mapping::of_file(&file, facts.bytes)?, file, blueprint)
     }
 
     fn fill(
         file: OwnedFd,
         blueprint: &Blueprint,
         geometry: Geometry,
-        init: impl FnOnce(NonNull<u8>),
+        init: impl FnOnce(NonNull<u8>) -> Result<(), Error>,
     ) -> Result<Segment, Error> {
-        let mapping = Mapping::Own(map_file(&file, geometry.total)?);
-        Segment::write_new(&mapping, blueprint, &geometry, init);
-        Segment::assemble(mapping, file, geometry)
+        let map = Mapping::of_file(&file, geometry.total)?;
+        map.write_new(blueprint, &geometry, init)?;
+        Segment::assemble(map, file, geometry)
     }
 
-    /// Writes the first contents of a zeroed region of `geometry.total` bytes that nobody else sees yet.
-    fn write_new(
-        mapping: &Mapping,
+    /// Attaches to the segment in a mapping of `file`.
+    pub(crate) fn attach(map: Mapping, file: OwnedFd, blueprint: &Blueprint) -> Result<Segment, Error> {
+        let geometry = blueprint.check(&map.header(), map.bytes())?;
+        Segment::assemble(map, file, geometry)
+    }
+
+    /// Makes a segment in a mapping of `file` of at least `geometry.total` bytes, which others may have mapped too: one of those who try
+    /// to at the same time does, and none if there is one already (`taken`).
+    #[cfg(feature = "shared_memory")]
+    pub(crate) fn build_in(
+        map: Mapping,
+        file: OwnedFd,
         blueprint: &Blueprint,
-        geometry: &Geometry,
-        init: impl FnOnce(NonNull<u8>),
-    ) {
-        let base = mapping.base();
-        // SAFETY: the body lies within the `total` bytes of the mapping.
-        init(unsafe { base.byte_add(geometry.body as usize) });
-        // SAFETY: the header page lies within the mapping; nobody else has it.
-        unsafe { base.cast().write_volatile(blueprint.header(geometry)) };
+        geometry: Geometry,
+        init: impl FnOnce(NonNull<u8>) -> Result<(), Error>,
+        taken: impl Fn() -> Error,
+    ) -> Result<Segment, Error> {
+        let segment = Segment::assemble(map, file, geometry)?;
+        let build = || {
+            let map = &segment.0.map;
+            if has_magic(&map.header()) {
+                return Err(taken());
+            }
+            // SAFETY: the mapping has `total` bytes; the caller owns them, and this is the only builder.
+            unsafe { map.base().write_bytes(0, geometry.total as usize) };
+            map.write_new(blueprint, &geometry, init)
+        };
+        segment.exclusively(build).unwrap_or_else(|| Err(taken()))?;
+        Ok(segment)
     }
 
     fn assemble(map: Mapping, file: OwnedFd, geometry: Geometry) -> Result<Segment, Error> {
@@ -204,26 +192,6 @@ impl Segment {
             held: Mutex::new(vec![false; geometry.peers]),
             repairing: Mutex::new(()),
         })))
-    }
-
-    /// Makes a segment of memory that somebody else mapped: fresh (all zeroes), or one that holds `blueprint` already.
-    #[cfg(feature = "shared_memory")]
-    pub(crate) fn adopt(
-        shmem: crate::shmem::Adopted,
-        file: OwnedFd,
-        blueprint: &Blueprint,
-        fresh: Option<Geometry>,
-        init: impl FnOnce(NonNull<u8>),
-    ) -> Result<Segment, Error> {
-        let bytes = shmem.len() as u64;
-        let mapping = Mapping::Adopted(shmem);
-        if let Some(geometry) = &fresh {
-            Segment::write_new(&mapping, blueprint, geometry, init);
-        }
-        // SAFETY: `Adopted` is at least a page long; `[u8; N]` has no invalid values.
-        let page = unsafe { mapping.base().cast::<[u8; HEADER_BYTES]>().read_volatile() };
-        let geometry = blueprint.check(&page, bytes)?;
-        Segment::assemble(mapping, file, geometry)
     }
 
     // --- what it is ----------------------------------------------------------------------------------------------
@@ -244,6 +212,11 @@ impl Segment {
     pub fn body(&self) -> NonNull<u8> {
         // SAFETY: the body lies within the mapping, as creation and attach have checked.
         unsafe { self.0.map.base().byte_add(self.0.geometry.body as usize) }
+    }
+
+    /// Where in its file the body starts.
+    pub(crate) fn body_offset(&self) -> u64 {
+        self.0.geometry.body
     }
 
     /// The bytes of the body.
@@ -423,9 +396,19 @@ impl Drop for Member {
     }
 }
 
-fn map_file(file: &OwnedFd, bytes: u64) -> Result<MmapRaw, Error> {
-    let length = usize::try_from(bytes).map_err(|_| Error::NoMemory { bytes })?;
-    MmapOptions::new().len(length).map_raw(file).map_err(|e| Error::os("mmap", e))
+/// Whether a file may be a segment's at all.
+pub(crate) fn check_file(facts: &FileFacts) -> Result<(), Mismatch> {
+    let (me, least) = (sys::user(), HEADER_BYTES as u64);
+    if !facts.is_regular {
+        return Err(Mismatch::FileType);
+    }
+    if facts.owner != me {
+        return Err(Mismatch::Owner { found: facts.owner, expected: me });
+    }
+    if facts.bytes < least {
+        return Err(Mismatch::Size { found: facts.bytes, expected: least });
+    }
+    Ok(())
 }
 
 /// The geometry, or the error that says what is impossible.

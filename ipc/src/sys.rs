@@ -6,11 +6,13 @@ use crate::error::Error;
 use crate::sync::Woken;
 use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, FcntlArg, OFlag, SealFlag};
 use nix::sys::memfd::MFdFlags;
+use nix::sys::mman::{self, MapFlags, ProtFlags};
 use nix::sys::stat::Mode;
 use rustix::thread::futex;
 use std::ffi::c_void;
 use std::fs::File;
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -40,11 +42,11 @@ pub(crate) fn unnamed_file(bytes: u64) -> Result<OwnedFd, Error> {
     Ok(file)
 }
 
-/// Sets the size and reserves every page, so that a full memory is an error now and not a SIGBUS later.
+/// Makes the file at least this long and reserves every page, so that a full memory is an error now and not a SIGBUS later.
 ///
 /// An anonymous file has no limit of its own: asked for more than there is, the kernel would kill a process to find it. So
 /// what the machine and the control group say is available is looked at first.
-fn reserve(file: &OwnedFd, bytes: u64) -> Result<(), Error> {
+pub(crate) fn reserve(file: &OwnedFd, bytes: u64) -> Result<(), Error> {
     if bytes >= WORTH_A_LOOK && available_memory().is_some_and(|available| bytes > available) {
         return Err(Error::NoMemory { bytes });
     }
@@ -129,13 +131,45 @@ pub(crate) struct FileFacts {
     pub(crate) bytes: u64,
     pub(crate) owner: u32,
     pub(crate) is_regular: bool,
+    /// Device and inode: which file it is.
+    #[cfg(feature = "shared_memory")]
+    pub(crate) identity: (u64, u64),
 }
 
 /// Size, owner and type of a file.
 pub(crate) fn file_facts(file: &OwnedFd) -> Result<FileFacts, Error> {
     let file = File::from(file.try_clone().map_err(|e| Error::os("dup", e))?);
     let meta = file.metadata().map_err(|e| Error::os("fstat", e))?;
-    Ok(FileFacts { bytes: meta.len(), owner: meta.uid(), is_regular: meta.is_file() })
+    Ok(FileFacts {
+        bytes: meta.len(),
+        owner: meta.uid(),
+        is_regular: meta.is_file(),
+        #[cfg(feature = "shared_memory")]
+        identity: (meta.dev(), meta.ino()),
+    })
+}
+
+/// Device and inode of the file whose first byte is mapped at `address`; `None` if none is.
+///
+/// # Errors
+/// [`Error::Os`] if `/proc` cannot be read.
+#[cfg(feature = "shared_memory")]
+pub(crate) fn mapped_file(address: NonNull<u8>) -> Result<Option<(u64, u64)>, Error> {
+    let maps =
+        std::fs::read_to_string("/proc/self/maps").map_err(|e| Error::os("read /proc/self/maps", e))?;
+    // start-end perms offset major:minor inode path
+    let parse = |line: &str| -> Option<(usize, u64, (u64, u64))> {
+        let mut words = line.split_ascii_whitespace();
+        let (start, _) = words.next()?.split_once('-')?;
+        let offset = words.nth(1)?;
+        let (major, minor) = words.next()?.split_once(':')?;
+        let hex = |digits| u32::from_str_radix(digits, 16).ok();
+        let device = libc::makedev(hex(major)?, hex(minor)?);
+        let start = usize::from_str_radix(start, 16).ok()?;
+        Some((start, u64::from_str_radix(offset, 16).ok()?, (device, words.next()?.parse().ok()?)))
+    };
+    let at_start = |&(start, offset, _): &(usize, u64, _)| start == address.addr().get() && offset == 0;
+    Ok(maps.lines().filter_map(parse).find(at_start).map(|(_, _, file)| file))
 }
 
 /// The user that this process acts as.
@@ -216,12 +250,12 @@ pub(crate) fn futex_wake(word: &AtomicU32, n: u32) -> usize {
 
 /// A page of this process's own that reads zero in a child of `fork()`.
 pub(crate) fn page_wiped_on_fork() -> Result<NonNull<AtomicU32>, Error> {
-    let length = std::num::NonZeroUsize::MIN.saturating_add(page_size() - 1);
-    let protection = nix::sys::mman::ProtFlags::PROT_READ | nix::sys::mman::ProtFlags::PROT_WRITE;
-    let flags = nix::sys::mman::MapFlags::MAP_PRIVATE;
+    let length = NonZeroUsize::MIN.saturating_add(page_size() - 1);
+    let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    let flags = MapFlags::MAP_PRIVATE;
     // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nothing that exists.
-    let page = unsafe { nix::sys::mman::mmap_anonymous(None, length, protection, flags) }
-        .map_err(|e| Error::os("mmap", e))?;
+    let page =
+        unsafe { mman::mmap_anonymous(None, length, protection, flags) }.map_err(|e| Error::os("mmap", e))?;
     // SAFETY: exactly the page that was mapped in the line above.
     unsafe { madvise_wipe_on_fork(page, length.get()) }?;
     Ok(page.cast())
@@ -252,7 +286,55 @@ pub(crate) fn close_number(fd: i32) {
     unsafe { libc::close(fd) };
 }
 
+// --- mappings --------------------------------------------------------------------------------------------------
+
+/// Maps the same `bytes` of a file twice in a row, shared; offset and bytes are whole pages.
+pub(crate) fn map_twice(
+    file: BorrowedFd<'_>,
+    offset: i64,
+    bytes: NonZeroUsize,
+) -> Result<NonNull<u8>, Error> {
+    let both = bytes.checked_mul(TWO).ok_or(Error::NoMemory { bytes: u64::MAX })?;
+    // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nothing that exists.
+    let base = unsafe {
+        mman::mmap_anonymous(
+            None,
+            both,
+            ProtFlags::PROT_NONE,
+            MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE,
+        )
+    }
+    .map_err(|e| Error::os("mmap to reserve addresses", e))?;
+    let (access, flags) =
+        (ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED | MapFlags::MAP_FIXED);
+    for address in [base.addr(), base.addr().saturating_add(bytes.get())] {
+        // SAFETY: `MAP_FIXED` replaces pages of the reservation that was made above, and of nothing else.
+        if let Err(e) = unsafe { mman::mmap(Some(address), bytes, access, flags, file, offset) } {
+            // SAFETY: the reservation of above, of which nobody has heard yet.
+            unsafe { unmap_twice(base.cast(), bytes) };
+            return Err(Error::os("mmap", e));
+        }
+    }
+    Ok(base.cast())
+}
+
+/// Undoes [`map_twice`].
+///
+/// # Safety
+/// `base` is what `map_twice` returned for `bytes`, and nobody uses it any more.
+pub(crate) unsafe fn unmap_twice(base: NonNull<u8>, bytes: NonZeroUsize) {
+    // SAFETY: as the caller promises. It cannot fail for a mapping that exists; if it did, addresses would be lost and nothing else.
+    let _ = unsafe { mman::munmap(base.cast(), 2 * bytes.get()) };
+}
+
+const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+
 // --- odds and ends ---------------------------------------------------------------------------------------------
+
+/// The number of this thread, as the kernel writes it into a robust lock.
+pub(crate) fn thread_id() -> u32 {
+    nix::unistd::gettid().as_raw().cast_unsigned()
+}
 
 /// The machine's page size in bytes.
 pub(crate) fn page_size() -> usize {

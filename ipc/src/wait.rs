@@ -106,7 +106,8 @@ impl Until {
         Instant::now().checked_add(timeout).map_or(Until::Forever, Until::Instant)
     }
 
-    fn remaining(self) -> Option<Duration> {
+    /// What is left of it; `None` for ever.
+    pub(crate) fn remaining(self) -> Option<Duration> {
         match self {
             Until::Forever => None,
             Until::Instant(at) => Some(at.saturating_duration_since(Instant::now())),
@@ -122,7 +123,7 @@ const SPINS: u32 = 64;
 const WINDOW: Duration = Duration::from_micros(50);
 /// The longest sleep without another look: what bounds the time until a death is noticed.
 #[cfg(not(loom))]
-const SLICE: Duration = Duration::from_millis(100);
+pub(crate) const SLICE: Duration = Duration::from_millis(100);
 
 /// Calls `look` until it gives something, or until the time is over: `None`.
 ///

@@ -83,8 +83,8 @@ pub struct SimpleQueue<T: Pod> {
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct QueueOptions {
-    capacity: usize,
-    peers: usize,
+    pub(crate) capacity: usize,
+    pub(crate) peers: usize,
 }
 
 impl QueueOptions {
@@ -117,7 +117,7 @@ impl QueueOptions {
     pub fn create<T: Pod>(self, name: &str) -> Result<SimpleQueue<T>, Error> {
         let capacity = self.slots::<T>()?;
         let segment = Segment::build_named(name, &blueprint::<T>(), capacity, self.peers, |body| {
-            init::<T>(body, capacity);
+            init::<T>(body, capacity)
         })?;
         SimpleQueue::join(segment)
     }
@@ -143,11 +143,6 @@ impl QueueOptions {
         let max = 1 << 62;
         let rounded = self.capacity.checked_next_power_of_two().filter(|_| self.capacity > 0);
         rounded.map(|c| c as u64).ok_or(Error::Capacity { capacity: self.capacity, max })
-    }
-
-    #[cfg(feature = "shared_memory")]
-    pub(crate) fn peer_limit(self) -> usize {
-        self.peers
     }
 }
 
@@ -577,7 +572,8 @@ pub(crate) fn blueprint<T: Pod>() -> Blueprint {
 }
 
 /// Fills the body of a new queue.
-pub(crate) fn init<T: Pod>(body: std::ptr::NonNull<u8>, capacity: u64) {
+pub(crate) fn init<T: Pod>(body: std::ptr::NonNull<u8>, capacity: u64) -> Result<(), Error> {
     // SAFETY: called by `Segment::build_*` with the zeroed body of this capacity's length, before the segment is published.
     unsafe { layout::init::<T>(body, capacity) };
+    Ok(())
 }

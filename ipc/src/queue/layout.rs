@@ -18,7 +18,7 @@
 //!
 //! A turn grows along `free < published < skipped < orphaned < free` of the next lap, but for the step that adopts an orphan.
 
-use crate::sync::{AtomicU32, AtomicU64, Cell};
+use crate::sync::{AtomicU32, AtomicU64, Cell, Line};
 use crate::wait::WaitWord;
 
 /// In `tail`: no further position may be claimed.
@@ -61,10 +61,6 @@ pub(crate) const fn orphaned(p: u64) -> u64 {
 pub(crate) const fn orphan_position(turn: u64) -> Option<u64> {
     if turn & 3 == ORPHANED { Some(turn >> 2) } else { None }
 }
-
-/// A word on cache lines of its own, two, since processors fetch them in pairs.
-#[cfg_attr(not(loom), repr(C, align(128)))]
-pub(crate) struct Line<T>(pub(crate) T);
 
 /// What sleepers and the finders of orphans look at; seldom written.
 #[cfg_attr(not(loom), repr(C))]

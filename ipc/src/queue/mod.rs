@@ -4,6 +4,6 @@ pub(crate) mod layout;
 pub(crate) mod ring;
 
 #[cfg(not(loom))]
-mod handle;
+pub(crate) mod handle;
 #[cfg(not(loom))]
 pub use handle::{QueueOptions, SimpleQueue};

@@ -23,3 +23,7 @@ pub(crate) enum Woken {
     /// Nothing happened in the given time.
     TimedOut,
 }
+
+/// A word on cache lines of its own, two, since processors fetch them in pairs.
+#[cfg_attr(not(loom), repr(C, align(128)))]
+pub(crate) struct Line<T>(pub(crate) T);

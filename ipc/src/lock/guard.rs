@@ -1,0 +1,108 @@
+//! The guard of a [`Mutex`], and what to do with one that comes from a dead holder. Steps and invariants are those of `mutex.rs`.
+
+use super::mutex::Mutex;
+use crate::error::LockError;
+use crate::sync::Relaxed;
+use bytemuck::Pod;
+use std::convert::Infallible;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
+/// The right to the value of a [`Mutex`], until it is dropped.
+///
+/// It stays in the thread that locked. In a child that `fork()` copied it into, it holds nothing: the child must not use it, and dropping it
+/// there does nothing.
+///
+/// ```compile_fail
+/// fn sent<T: Send>() {}
+/// sent::<skep_ipc::MutexGuard<u64>>();
+/// ```
+#[must_use = "the lock is released as soon as the guard is dropped"]
+pub struct MutexGuard<'a, T: Pod> {
+    mutex: &'a Mutex<T>,
+    /// Whether the thread was panicking already when it locked.
+    panicking: bool,
+    _not_send: PhantomData<*mut ()>,
+}
+
+// SAFETY: a shared guard gives nothing but `&T`.
+unsafe impl<T: Pod + Sync> Sync for MutexGuard<'_, T> {}
+
+impl<'a, T: Pod> MutexGuard<'a, T> {
+    /// The guard of a lock that this thread has just taken.
+    #[inline]
+    pub(super) fn new(mutex: &'a Mutex<T>) -> Self {
+        MutexGuard { mutex, panicking: std::thread::panicking(), _not_send: PhantomData }
+    }
+    /// Says that the value is in order again after [`LockError::OwnerDied`]: later locks are ordinary ones.
+    pub fn mark_consistent(&mut self) {
+        self.mutex.control().suspect.store(0, Relaxed); // M1
+    }
+
+    /// Whether a holder died, and nobody has [marked](Self::mark_consistent) the value since.
+    #[inline]
+    pub fn is_suspect(&self) -> bool {
+        self.mutex.control().suspect.load(Relaxed) != 0
+    }
+}
+
+impl<'a, T: Pod> LockError<MutexGuard<'a, T>> {
+    /// The guard after a death, once `repair` has brought the value in order and it is marked so; any other error as it is.
+    ///
+    /// ```
+    /// let mutex = skep_ipc::Mutex::new([7_u64; 2])?;
+    /// let pair = mutex.lock().or_else(|e| e.recover(|pair| pair[1] = pair[0]))?;
+    /// assert_eq!(pair[0], pair[1]);
+    /// # drop(pair);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// All but [`OwnerDied`](Self::OwnerDied), without a guard in them, so that they can be passed up.
+    pub fn recover(self, repair: impl FnOnce(&mut T)) -> Result<MutexGuard<'a, T>, LockError<Infallible>> {
+        Err(match self {
+            LockError::OwnerDied(mut guard) => {
+                repair(&mut guard);
+                guard.mark_consistent();
+                return Ok(guard);
+            }
+            LockError::WouldBlock => LockError::WouldBlock,
+            LockError::Timeout => LockError::Timeout,
+            LockError::WouldDeadlock => LockError::WouldDeadlock,
+            LockError::Unrecoverable => LockError::Unrecoverable,
+            LockError::Forked => LockError::Forked,
+            LockError::Corrupt => LockError::Corrupt,
+        })
+    }
+}
+
+impl<T: Pod> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the lock grants the bytes to this thread; any bytes are a valid `T: Pod`.
+        unsafe { self.mutex.value().as_ref() }
+    }
+}
+
+impl<T: Pod> DerefMut for MutexGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as in `deref`; the guard is borrowed mutably.
+        unsafe { self.mutex.value().as_mut() }
+    }
+}
+
+impl<T: Pod> Drop for MutexGuard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.mutex.release(std::thread::panicking() && !self.panicking); // D1, D2
+    }
+}
+
+impl<T: Pod + std::fmt::Debug> std::fmt::Debug for MutexGuard<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        (**self).fmt(f)
+    }
+}

@@ -1,0 +1,146 @@
+//! The two roles of a pipe: who holds them, and whether the other one's holder is gone.
+//!
+//! Entry 0 of the segment's peer table is the sender's, entry 1 the receiver's.
+//!
+//! | entry | its lock | meaning |
+//! | --- | --- | --- |
+//! | `VACANT` | free | nobody's yet, or handed on: whoever waits for it waits |
+//! | `JOINED` | held | alive |
+//! | `JOINED` | free | its holder died: gone |
+//! | `LEFT` | | its holder dropped it: gone |
+//!
+//! A role that is free or gone can be claimed; it is `JOINED` again then, and nobody sees that there was another holder before.
+//!
+//! # Gone, or handed on?
+//! An entry and its lock are two things, read one after the other. Between "it is `JOINED`" and "its lock is free" a living holder may have handed the role on, so
+//! that makes no death. Therefore who hands on stores `VACANT`, then counts the handover, then lets go of the lock; and who looks reads the count before and
+//! after: if both are the same, the holder it has seen `JOINED` did not hand on, but died or left. Each of them is gone.
+
+use super::map::Memory;
+use crate::error::Error;
+use crate::fork::Epoch;
+use crate::peer::{self, Entry, JOINED, LEFT, Membership, Repair, VACANT};
+use crate::segment::Member;
+use crate::sync::{Acquire, Release, yield_now};
+use std::sync::Arc;
+
+/// How often a claim is tried again while the holder is just coming or going.
+const PATIENCE: u32 = 1000;
+
+/// One side of a pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Sender = 0,
+    Receiver = 1,
+}
+
+impl Side {
+    fn name(self) -> &'static str {
+        match self {
+            Side::Sender => "sender",
+            Side::Receiver => "receiver",
+        }
+    }
+
+    fn other(self) -> Side {
+        match self {
+            Side::Sender => Side::Receiver,
+            Side::Receiver => Side::Sender,
+        }
+    }
+}
+
+/// A role, held until dropped.
+pub(crate) struct Role {
+    // Before `memory`: the entry is left while the words that tell of it are mapped.
+    member: Member,
+    memory: Arc<Memory>,
+    side: Side,
+    handed_on: bool,
+}
+
+impl Role {
+    /// Takes a role that is nobody's, or whose holder is gone.
+    pub(crate) fn claim(memory: Arc<Memory>, side: Side) -> Result<Role, Error> {
+        let entry = memory.segment().peers().entry(side as usize);
+        for _ in 0..PATIENCE {
+            // A dead holder has left nothing to repair (`ring.rs`).
+            if let Some(member) = memory.segment().join_as(side as usize, |_| Repair::Done)? {
+                return Ok(Role { member, memory, side, handed_on: false });
+            }
+            // The lock is taken before the entry says so, and let go of after: these few steps are worth waiting for.
+            if entry.state.load(Acquire) == JOINED {
+                break;
+            }
+            yield_now();
+        }
+        Err(Error::RoleTaken { role: side.name(), pid: entry.pid.load(Acquire) })
+    }
+
+    pub(crate) fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    /// Whether this still is the process that claimed the role.
+    #[inline]
+    pub(crate) fn is_own(&self) -> bool {
+        self.member.segment().is_own()
+    }
+
+    #[inline]
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.member.segment().epoch()
+    }
+
+    #[inline]
+    fn entry_of(&self, side: Side) -> &Entry {
+        self.memory.segment().peers().entry(side as usize)
+    }
+
+    /// Whether the other side was dropped: one load.
+    #[inline]
+    pub(crate) fn other_has_left(&self) -> bool {
+        self.entry_of(self.side.other()).state.load(Acquire) == LEFT
+    }
+
+    /// Whether the other side was dropped, or died: a system call.
+    pub(crate) fn other_is_gone(&self) -> bool {
+        let other = self.side.other();
+        let handovers = &self.memory.control().signals.0.handovers[other as usize];
+        let before = handovers.load(Acquire);
+        match self.entry_of(other).state.load(Acquire) {
+            LEFT => true,
+            JOINED => self.member.segment().is_dead(other as usize) && handovers.load(Acquire) == before,
+            _ => false,
+        }
+    }
+
+    /// Gives the role up for somebody else to claim; the other side does not notice.
+    pub(crate) fn hand_on(mut self) -> Result<Arc<Memory>, Error> {
+        if !self.is_own() {
+            return Err(Error::Forked);
+        }
+        self.handed_on = true;
+        let entry = self.entry_of(self.side);
+        peer::vacate(entry);
+        debug_assert_eq!(entry.state.load(Acquire), VACANT);
+        let handovers = &self.memory.control().signals.0.handovers[self.side as usize];
+        handovers.store(handovers.load(Acquire).wrapping_add(1), Release);
+        Ok(self.memory.clone())
+    }
+}
+
+impl Drop for Role {
+    /// Leaves, unless the role was handed on; then `member` lets go of the lock.
+    fn drop(&mut self) {
+        if self.handed_on || !self.is_own() {
+            return; // in a forked child: the role is the parent's
+        }
+        self.entry_of(self.side).state.store(LEFT, Release);
+        let signals = &self.memory.control().signals.0;
+        match self.side {
+            Side::Sender => signals.items.wake(u32::MAX),
+            Side::Receiver => signals.space.wake(u32::MAX),
+        }
+    }
+}

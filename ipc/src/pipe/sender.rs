@@ -1,0 +1,218 @@
+//! The handle of the process that sends.
+
+use super::grant::WriteGrant;
+use super::handle::Pipe;
+use super::ring::{Refusal, SendEnd};
+use super::role::Role;
+use crate::error::{Error, SendError};
+use crate::wait::{self, Until};
+use std::cell::Cell;
+use std::time::Duration;
+
+/// A full pipe that is met this often makes a call that does not block look whether the receiver lives.
+const REFUSALS_BEFORE_CHECK: u32 = 1024;
+
+/// The sending side of a [`Pipe`].
+///
+/// While the pipe is not full, no operation makes a system call (but to wake a receiver that sleeps), takes a lock or allocates.
+///
+/// # When the receiver goes
+/// After it was dropped, every call gives [`SendError::Disconnected`]. After its process died, a call does so that finds the pipe full: at once if it
+/// may block and had to sleep, within a tenth of a second if it already slept, else sooner or later. Before, messages still go into the pipe;
+/// [`is_connected`](Self::is_connected) looks without waiting for that. What was sent and not received stays in the pipe, and a receiver that claims the role
+/// anew gets it; with the pipe's memory it is gone. Once the role is claimed anew, sending works again.
+///
+/// # When the sender goes
+/// dropped or dead, the receiver gets what was sent and then end of file. A message is sent whole or not at all. [`detach`](Self::detach) gives the role up without
+/// end of file.
+///
+/// A handle is for one thread at a time:
+/// ```compile_fail
+/// fn shared<T: Sync>() {}
+/// shared::<skep_ipc::Sender>();
+/// ```
+/// ```
+/// fn sent<T: Send>() {}
+/// sent::<skep_ipc::Sender>();
+/// ```
+/// and has one message in the making at a time:
+/// ```compile_fail
+/// let (mut sender, _receiver) = skep_ipc::pipe(4096).unwrap();
+/// let first = sender.reserve(1).unwrap();
+/// let second = sender.reserve(1).unwrap();
+/// first.commit();
+/// ```
+pub struct Sender {
+    // Before `role`, which keeps the memory that it points into.
+    end: SendEnd<'static>,
+    role: Role,
+    refusals: u32,
+}
+
+impl Sender {
+    pub(crate) fn new(role: Role) -> Result<Self, Error> {
+        // SAFETY: the role keeps the memory, and the sender keeps the role for longer than the end.
+        let ring = unsafe { role.memory().ring() };
+        let end = SendEnd::new(ring).map_err(|_| Error::Corrupt)?;
+        Ok(Sender { end, role, refusals: 0 })
+    }
+
+    // --- copied messages -----------------------------------------------------------------------------------------
+
+    /// Sends a message, as soon as there is room.
+    ///
+    /// # Errors
+    /// [`SendError::TooLong`], [`SendError::Disconnected`], [`SendError::Forked`], [`SendError::Corrupt`].
+    #[inline]
+    pub fn send(&mut self, message: &[u8]) -> Result<(), SendError> {
+        fill(self.reserve(message.len())?, message)
+    }
+
+    /// Sends a message if there is room now.
+    ///
+    /// # Errors
+    /// [`SendError::Full`], and as [`send`](Self::send).
+    #[inline]
+    pub fn try_send(&mut self, message: &[u8]) -> Result<(), SendError> {
+        fill(self.try_reserve(message.len())?, message)
+    }
+
+    /// Sends a message, if there is room before `timeout` is over.
+    ///
+    /// # Errors
+    /// [`SendError::Full`], and as [`send`](Self::send).
+    pub fn send_timeout(&mut self, message: &[u8], timeout: Duration) -> Result<(), SendError> {
+        fill(self.reserve_timeout(message.len(), timeout)?, message)
+    }
+
+    // --- messages written in place ---------------------------------------------------------------------------------
+
+    /// Reserves room for a message of up to `length` bytes, as soon as there is some.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    #[inline]
+    pub fn reserve(&mut self, length: usize) -> Result<WriteGrant<'_>, SendError> {
+        self.reserve_until(length, || Until::Forever)
+    }
+
+    /// Reserves room for a message of up to `length` bytes if there is some now.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send).
+    #[inline]
+    pub fn try_reserve(&mut self, length: usize) -> Result<WriteGrant<'_>, SendError> {
+        match self.attempt(length) {
+            Ok(()) => Ok(self.grant(length)),
+            Err(SendError::Full) => Err(self.count_refusal()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Reserves room for a message of up to `length` bytes, if there is some before `timeout` is over.
+    ///
+    /// # Errors
+    /// As [`send_timeout`](Self::send_timeout).
+    pub fn reserve_timeout(&mut self, length: usize, timeout: Duration) -> Result<WriteGrant<'_>, SendError> {
+        self.reserve_until(length, || Until::after(timeout))
+    }
+
+    #[inline]
+    fn reserve_until(
+        &mut self,
+        length: usize,
+        until: impl FnOnce() -> Until,
+    ) -> Result<WriteGrant<'_>, SendError> {
+        match self.attempt(length) {
+            Ok(()) => {}
+            Err(SendError::Full) => self.wait_for_room(length, until())?,
+            Err(e) => return Err(e),
+        }
+        Ok(self.grant(length))
+    }
+
+    #[inline]
+    fn attempt(&mut self, length: usize) -> Result<(), SendError> {
+        if !self.role.is_own() {
+            return Err(SendError::Forked);
+        }
+        if length > self.capacity() {
+            return Err(SendError::TooLong { len: length, max: self.capacity() });
+        }
+        if self.role.other_has_left() {
+            return Err(SendError::Disconnected);
+        }
+        self.end.reserve(length as u64).map_err(refused)
+    }
+
+    #[cold]
+    fn wait_for_room(&mut self, length: usize, until: Until) -> Result<(), SendError> {
+        let Sender { end, role, .. } = self;
+        let (space, gone) = (end.ring().space(), Cell::new(false));
+        let look = || match end.reserve(length as u64) {
+            // Room does not come any more: only a receiver makes some.
+            Err(Refusal::NotReady) if gone.get() || role.other_has_left() => {
+                Some(Err(SendError::Disconnected))
+            }
+            Err(Refusal::NotReady) => None,
+            outcome => Some(outcome.map_err(refused)),
+        };
+        wait::wait(space, until, look, || gone.set(role.other_is_gone())).unwrap_or(Err(SendError::Full))
+    }
+
+    #[inline]
+    fn grant(&mut self, length: usize) -> WriteGrant<'_> {
+        WriteGrant::new(&mut self.end, self.role.epoch(), length)
+    }
+
+    // --- state -------------------------------------------------------------------------------------------------
+
+    /// The longest message, in bytes.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.end.ring().longest() as usize
+    }
+
+    /// Whether the receiver is not gone: one lives, or none has come yet. A system call, unless it was dropped.
+    pub fn is_connected(&self) -> bool {
+        !self.role.other_is_gone()
+    }
+
+    /// Gives the role up, without end of file for the receiver: another process can claim it and go on.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn detach(self) -> Result<Pipe, Error> {
+        Ok(Pipe::of(self.role.hand_on()?))
+    }
+
+    /// Whoever only tries, again and again, must notice a death too.
+    #[cold]
+    fn count_refusal(&mut self) -> SendError {
+        self.refusals += 1;
+        if self.refusals < REFUSALS_BEFORE_CHECK {
+            return SendError::Full;
+        }
+        self.refusals = 0;
+        if self.is_connected() { SendError::Full } else { SendError::Disconnected }
+    }
+}
+
+impl std::fmt::Debug for Sender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sender").field("capacity", &self.capacity()).finish_non_exhaustive()
+    }
+}
+
+#[inline]
+fn fill(mut grant: WriteGrant<'_>, message: &[u8]) -> Result<(), SendError> {
+    grant.copy_from_slice(message);
+    grant.commit()
+}
+
+fn refused(refusal: Refusal) -> SendError {
+    match refusal {
+        Refusal::NotReady => SendError::Full,
+        Refusal::Corrupt => SendError::Corrupt,
+    }
+}

@@ -1,0 +1,415 @@
+//! The laws of `Pipe` as one process sees them.
+
+mod common;
+
+use common::{Random, Unlink, fresh_name, in_forked_child};
+use skep::{Connection, Error, Mismatch, Pipe, RecvError, Segment, SendError, SimpleQueue, pipe};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+
+const SHORT: Duration = Duration::from_millis(5);
+
+/// Bytes that tell a message from every other.
+fn message(random: &mut Random, length: usize) -> Vec<u8> {
+    let mut bytes: Vec<u8> =
+        (0..length.div_ceil(8)).flat_map(|_| random.below(u64::MAX).to_ne_bytes()).collect();
+    bytes.truncate(length);
+    bytes
+}
+
+#[test]
+fn messages_of_each_length_arrive_as_they_were_sent() {
+    let (mut sender, mut receiver) = pipe(5000).unwrap();
+    let longest = sender.capacity();
+    assert_eq!((longest, receiver.capacity()), (8192 - 8, 8192 - 8));
+    let mut random = Random(1);
+    for length in [0, 1, 7, 8, 9, 15, 16, 4088, 4096, longest - 1, longest] {
+        let sent = message(&mut random, length);
+        sender.send(&sent).unwrap();
+        assert_eq!(*receiver.recv().unwrap(), *sent, "{length} bytes");
+    }
+    assert_eq!(
+        sender.send(&vec![0; longest + 1]),
+        Err(SendError::TooLong { len: longest + 1, max: longest })
+    );
+    assert_eq!(receiver.try_recv().unwrap_err(), RecvError::Empty);
+}
+
+/// Against a plain queue of buffers, many laps around, at every alignment of records and seam.
+#[test]
+fn a_pipe_does_what_a_queue_of_buffers_does() {
+    let (mut sender, mut receiver) = pipe(4000).unwrap();
+    let (mut random, mut model, mut buffer) = (Random(0xbee), VecDeque::new(), Vec::new());
+    let (mut used, mut refused, mut bytes) = (0, 0, 0);
+    while bytes < 5_000_000 {
+        if random.below(5) < 3 {
+            let limit = [16, 600, 4088][random.below(3) as usize];
+            let length = random.below(limit + 1) as usize;
+            let (sent, record) = (message(&mut random, length), 8 + length.next_multiple_of(8));
+            let outcome = sender.try_send(&sent);
+            if used + record <= 4096 {
+                assert_eq!(outcome, Ok(()), "{used} bytes used, {record} more fit");
+                used += record;
+                bytes += length;
+                model.push_back(sent);
+            } else {
+                assert_eq!(outcome, Err(SendError::Full), "{used} bytes used, {record} more do not fit");
+                refused += 1;
+            }
+        } else if let Some(expected) = model.pop_front() {
+            assert_eq!(receiver.recv_into(&mut buffer), Ok(expected.len()));
+            assert_eq!(buffer, expected);
+            used -= 8 + expected.len().next_multiple_of(8);
+        } else {
+            assert_eq!(receiver.try_recv().unwrap_err(), RecvError::Empty);
+        }
+    }
+    assert!(refused > 100, "the model never was full");
+}
+
+#[test]
+fn a_grant_is_sent_by_commit_alone() {
+    let (mut sender, mut receiver) = pipe(4096).unwrap();
+    let mut grant = sender.reserve(100).unwrap();
+    grant.fill(1);
+    drop(grant);
+    assert_eq!(receiver.try_recv().unwrap_err(), RecvError::Empty, "an abort sends nothing");
+
+    let mut grant = sender.try_reserve(100).unwrap();
+    assert_eq!(grant.len(), 100);
+    grant.fill(2);
+    grant.commit().unwrap();
+    let mut grant = sender.reserve_timeout(100, SHORT).unwrap();
+    grant.fill(3);
+    grant.commit_len(40).unwrap();
+    let grant = sender.reserve(10).unwrap();
+    assert_eq!(grant.commit_len(11), Err(SendError::TooLong { len: 11, max: 10 }));
+    sender.reserve(10).unwrap().commit_len(0).unwrap();
+
+    assert_eq!(*receiver.recv().unwrap(), [2; 100]);
+    assert_eq!(*receiver.recv().unwrap(), [3; 40]);
+    assert_eq!(*receiver.recv().unwrap(), []);
+    assert_eq!(receiver.try_recv().unwrap_err(), RecvError::Empty);
+}
+
+#[test]
+fn a_message_keeps_its_room_until_its_grant_is_dropped() {
+    let (mut sender, mut receiver) = pipe(4088).unwrap();
+    sender.send(&[1; 4088]).unwrap();
+    let held = receiver.recv().unwrap();
+    assert_eq!(sender.try_send(&[2]), Err(SendError::Full));
+    assert_eq!(*held, [1; 4088]);
+    drop(held);
+    sender.send(&[2]).unwrap();
+    std::mem::forget(receiver.recv().unwrap()); // never released: it is still the next one
+    assert_eq!(*receiver.recv().unwrap(), [2]);
+}
+
+#[test]
+fn timeouts_end_a_wait() {
+    let (mut sender, mut receiver) = pipe(4088).unwrap();
+    assert_eq!(receiver.recv_timeout(SHORT).unwrap_err(), RecvError::Empty);
+    sender.send_timeout(&[0; 4000], SHORT).unwrap();
+    assert_eq!(sender.send_timeout(&[0; 4000], SHORT), Err(SendError::Full));
+    assert_eq!(sender.reserve_timeout(4000, SHORT).unwrap_err(), SendError::Full);
+    assert_eq!(receiver.recv_timeout(SHORT).unwrap().len(), 4000);
+}
+
+#[test]
+fn a_dropped_sender_is_end_of_file_once_drained() {
+    let (mut sender, mut receiver) = pipe(4096).unwrap();
+    sender.send(b"last").unwrap();
+    assert!(receiver.is_connected());
+    drop(sender);
+    assert!(!receiver.is_connected());
+    assert_eq!(*receiver.recv().unwrap(), *b"last");
+    assert_eq!(receiver.recv().unwrap_err(), RecvError::Eof);
+    assert_eq!(receiver.try_recv().unwrap_err(), RecvError::Eof);
+    assert_eq!(receiver.recv_timeout(SHORT).unwrap_err(), RecvError::Eof);
+}
+
+#[test]
+fn a_dropped_receiver_disconnects() {
+    let (mut sender, receiver) = pipe(4096).unwrap();
+    drop(receiver);
+    assert!(!sender.is_connected());
+    assert_eq!(sender.send(b"x"), Err(SendError::Disconnected));
+    assert_eq!(sender.try_reserve(1).unwrap_err(), SendError::Disconnected);
+}
+
+#[test]
+fn whoever_blocks_hears_of_the_other_sides_drop() {
+    for _ in 0..20 {
+        let (sender, mut receiver) = pipe(4096).unwrap();
+        let waiter = std::thread::spawn(move || receiver.recv().map(drop));
+        std::thread::sleep(Duration::from_millis(1));
+        drop(sender);
+        assert_eq!(waiter.join().unwrap(), Err(RecvError::Eof));
+
+        let (mut sender, receiver) = pipe(4088).unwrap();
+        sender.send(&[0; 4088]).unwrap();
+        let waiter = std::thread::spawn(move || sender.send(b"no room"));
+        std::thread::sleep(Duration::from_millis(1));
+        drop(receiver);
+        assert_eq!(waiter.join().unwrap(), Err(SendError::Disconnected));
+    }
+}
+
+/// A sender may send and leave between the receiver's look at the ring and its look at the sender: that last message counts.
+///
+/// Permitted: the message (sent before either look), or the message (sent between them). Never: end of file first.
+#[test]
+fn nothing_that_was_sent_is_lost_to_the_end_of_file() {
+    let pipe = Pipe::new(4096).unwrap();
+    for n in 0..20_000_u32 {
+        let mut sender = pipe.sender().unwrap();
+        let mut receiver = pipe.receiver().unwrap();
+        std::thread::scope(|scope| {
+            let polling = scope.spawn(move || {
+                loop {
+                    match receiver.try_recv().map(|got| got.to_vec()) {
+                        Err(RecvError::Empty) => continue,
+                        outcome => break outcome,
+                    }
+                }
+            });
+            sender.send(&n.to_ne_bytes()).unwrap();
+            drop(sender);
+            assert_eq!(polling.join().unwrap(), Ok(n.to_ne_bytes().to_vec()), "round {n}");
+        });
+    }
+}
+
+#[test]
+fn threads_exchange_messages_without_loss_through_a_small_ring() {
+    let (mut sender, mut receiver) = pipe(256).unwrap();
+    let thread = std::thread::spawn(move || {
+        let mut random = Random(7);
+        for n in 0..300_000_u64 {
+            let mut grant = sender.reserve(8 + random.below(200) as usize).unwrap();
+            grant[..8].copy_from_slice(&n.to_ne_bytes());
+            grant[8..].fill(n as u8);
+            grant.commit().unwrap();
+        }
+    });
+    let mut random = Random(7);
+    for n in 0..300_000_u64 {
+        let got = receiver.recv().unwrap();
+        assert_eq!(got.len(), 8 + random.below(200) as usize);
+        assert_eq!(got[..8], n.to_ne_bytes());
+        assert!(got[8..].iter().all(|&b| b == n as u8), "message {n} is torn");
+    }
+    assert_eq!(receiver.recv().unwrap_err(), RecvError::Eof);
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_role_has_one_holder_at_a_time() {
+    let pipe = Pipe::new(4096).unwrap();
+    let elsewhere = Pipe::from_fd(pipe.as_fd().try_clone_to_owned().unwrap()).unwrap();
+    let me = std::process::id();
+    let (mut sender, mut receiver) = (pipe.sender().unwrap(), pipe.receiver().unwrap());
+    for attached in [&pipe, &elsewhere] {
+        assert!(matches!(attached.sender(), Err(Error::RoleTaken { role: "sender", pid }) if pid == me));
+        assert!(matches!(attached.receiver(), Err(Error::RoleTaken { role: "receiver", pid }) if pid == me));
+    }
+    // A new holder goes on where the last one stopped.
+    sender.send(b"one").unwrap();
+    sender.send(b"two").unwrap();
+    drop(sender);
+    assert_eq!(*receiver.recv().unwrap(), *b"one");
+    drop(receiver);
+    let (mut sender, mut receiver) = (elsewhere.sender().unwrap(), elsewhere.receiver().unwrap());
+    sender.send(b"three").unwrap();
+    assert_eq!(*receiver.recv().unwrap(), *b"two");
+    assert_eq!(*receiver.recv().unwrap(), *b"three");
+    assert_eq!(receiver.try_recv().unwrap_err(), RecvError::Empty);
+}
+
+#[test]
+fn a_role_that_is_unclaimed_or_detached_is_waited_for() {
+    let pipe = Pipe::new(4096).unwrap();
+    let mut sender = pipe.sender().unwrap();
+    sender.send(b"early").unwrap();
+    let mut receiver = pipe.receiver().unwrap();
+    assert_eq!(*receiver.recv().unwrap(), *b"early");
+    let handed_on = sender.detach().unwrap();
+    assert!(receiver.is_connected());
+    assert_eq!(receiver.recv_timeout(SHORT).unwrap_err(), RecvError::Empty, "no end of file");
+    let mut sender = handed_on.sender().unwrap();
+    let handed_on = receiver.detach().unwrap();
+    sender.send(b"late").unwrap();
+    assert_eq!(*handed_on.receiver().unwrap().recv().unwrap(), *b"late");
+}
+
+/// Whoever looks while the role changes hands sees a holder come and go, and takes neither for a death.
+#[test]
+fn a_role_on_its_way_to_another_holder_is_never_gone() {
+    let pipe = Pipe::new(4096).unwrap();
+    let receiver = pipe.receiver().unwrap();
+    let mut sender = pipe.sender().unwrap();
+    std::thread::scope(|scope| {
+        let handing_on = scope.spawn(move || {
+            for _ in 0..50_000 {
+                sender = sender.detach().unwrap().sender().unwrap();
+            }
+            sender // not dropped before the last look
+        });
+        while !handing_on.is_finished() {
+            assert!(receiver.is_connected());
+        }
+        drop(handing_on.join().unwrap());
+        assert!(!receiver.is_connected());
+    });
+}
+
+#[test]
+fn after_the_end_of_file_a_new_sender_is_heard() {
+    let pipe = Pipe::new(4096).unwrap();
+    let mut receiver = pipe.receiver().unwrap();
+    drop(pipe.sender().unwrap());
+    assert_eq!(receiver.recv().unwrap_err(), RecvError::Eof);
+    let mut sender = pipe.sender().unwrap();
+    sender.send(b"again").unwrap();
+    assert_eq!(*receiver.recv().unwrap(), *b"again");
+}
+
+#[test]
+fn a_connection_carries_both_directions() {
+    let (mut here, mut there) = Pipe::duplex(4096).unwrap();
+    let echo = std::thread::spawn(move || {
+        while let Ok(message) = there.receiver.recv() {
+            there.sender.send(&message).unwrap();
+        }
+    });
+    for n in 0..1000_u32 {
+        here.send(&n.to_ne_bytes()).unwrap();
+        assert_eq!(*here.recv().unwrap(), n.to_ne_bytes());
+    }
+    drop(here);
+    echo.join().unwrap();
+}
+
+#[test]
+fn a_connection_that_cannot_join_leaves_the_pipes_as_they_were() {
+    let (a, b) = (Pipe::new(64).unwrap(), Pipe::new(64).unwrap());
+    let _taken = b.receiver().unwrap();
+    let mut other_end = a.receiver().unwrap();
+    assert!(matches!(Connection::join(&a, &b), Err(Error::RoleTaken { role: "receiver", .. })));
+    assert_eq!(other_end.try_recv().unwrap_err(), RecvError::Empty, "no end of file");
+    a.sender().unwrap();
+}
+
+#[test]
+fn named_pipes_are_created_once_and_found_by_name() {
+    let name = fresh_name("named-pipe");
+    let _unlink = Unlink(name.clone());
+    assert!(matches!(Pipe::open(&name), Err(Error::NotFound { .. })));
+    let mut sender = Pipe::create(&name, 10_000).unwrap().sender().unwrap();
+    assert!(matches!(Pipe::create(&name, 10), Err(Error::Exists { .. })));
+    let opened = Pipe::open_or_create(&name, 10).unwrap();
+    assert_eq!(opened.capacity(), 16384 - 8);
+    sender.send(b"by name").unwrap();
+    Pipe::unlink(&name).unwrap();
+    assert_eq!(*opened.receiver().unwrap().recv().unwrap(), *b"by name");
+    let anew = Pipe::open_or_create(&name, 10).unwrap();
+    assert_eq!(anew.capacity(), 4096 - 8);
+    assert!(matches!(SimpleQueue::<u8>::open(&name), Err(Error::Mismatch(Mismatch::Kind { .. }))));
+}
+
+#[test]
+fn impossible_capacities_are_refused() {
+    for capacity in [0, usize::MAX, usize::MAX / 2 + 1, 1 << 46] {
+        let refused = Pipe::new(capacity);
+        assert!(matches!(refused, Err(Error::Capacity { capacity: c, .. }) if c == capacity), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_forked_child_is_refused_and_disturbs_nothing() {
+    let pipe = Pipe::new(4088).unwrap();
+    let (mut sender, mut receiver) = (pipe.sender().unwrap(), pipe.receiver().unwrap());
+    sender.send(b"the parent's").unwrap();
+    let status = in_forked_child(|| {
+        assert_eq!(sender.send(b"x"), Err(SendError::Forked));
+        assert_eq!(sender.try_reserve(1).unwrap_err(), SendError::Forked);
+        assert_eq!(receiver.recv().unwrap_err(), RecvError::Forked);
+        assert_eq!(receiver.try_recv().unwrap_err(), RecvError::Forked);
+        assert!(matches!(pipe.sender(), Err(Error::Forked)));
+        // As a child does that unwinds: neither end of file nor a role for somebody else.
+        // SAFETY: the originals are not used again: this child ends without them.
+        unsafe {
+            drop(std::ptr::read(&raw const sender));
+            drop(std::ptr::read(&raw const receiver));
+        }
+        0
+    });
+    assert_eq!((status.code(), status.signal()), (Some(0), None));
+    let grant = sender.reserve(3).unwrap();
+    let status = in_forked_child(|| {
+        assert_eq!(grant.commit(), Err(SendError::Forked));
+        0
+    });
+    assert_eq!((status.code(), status.signal()), (Some(0), None));
+    let held = receiver.recv().unwrap();
+    let status = in_forked_child(|| {
+        // SAFETY: as above.
+        unsafe { drop(std::ptr::read(&raw const held)) };
+        0
+    });
+    assert_eq!((status.code(), status.signal()), (Some(0), None));
+    assert_eq!(sender.try_send(&[0; 4088]), Err(SendError::Full), "the parent still reads there");
+    drop(held);
+    sender.try_send(&[0; 4088]).unwrap();
+}
+
+/// Positions and lengths that no protocol has written are refused, whatever they are.
+#[test]
+fn bad_positions_and_lengths_are_corrupt_and_nothing_worse() {
+    const BODY: u64 = 8192;
+    const DATA: u64 = BODY + 4096;
+    let write = |pipe: &Pipe, at: u64, value: u64| {
+        let file = File::from(pipe.as_fd().try_clone_to_owned().unwrap());
+        file.write_all_at(&value.to_ne_bytes(), at).unwrap();
+    };
+    for tail in [1, 12, 4096 + 8, 1 << 63, u64::MAX, u64::MAX - 7] {
+        let pipe = Pipe::new(4088).unwrap();
+        let mut receiver = pipe.receiver().unwrap();
+        write(&pipe, BODY, tail);
+        assert_eq!(receiver.try_recv().unwrap_err(), RecvError::Corrupt, "tail {tail}");
+        assert!(matches!(pipe.sender(), Err(Error::Corrupt)), "tail {tail}");
+    }
+    for head in [1, 8, 4096 + 16, 1 << 63, u64::MAX] {
+        let pipe = Pipe::new(4088).unwrap();
+        let mut sender = pipe.sender().unwrap();
+        sender.send(&[0; 2000]).unwrap();
+        sender.send(&[0; 2000]).unwrap();
+        // 8 is a place within a record: the sender cannot know, a receiver reads a wrong length.
+        write(&pipe, BODY + 128, head);
+        let expected = if head == 8 { SendError::Full } else { SendError::Corrupt };
+        assert_eq!(sender.try_send(&[0; 2000]), Err(expected), "head {head}");
+    }
+    for length in [9, 17, 4088, 4096, 1 << 40, u64::MAX - 7, u64::MAX - 8, u64::MAX] {
+        let pipe = Pipe::new(4088).unwrap();
+        let (mut sender, mut receiver) = (pipe.sender().unwrap(), pipe.receiver().unwrap());
+        sender.send(&[1; 8]).unwrap();
+        write(&pipe, DATA, length);
+        assert_eq!(receiver.try_recv().unwrap_err(), RecvError::Corrupt, "length {length}");
+    }
+}
+
+#[test]
+fn the_memory_outlives_the_pipe_and_its_name() {
+    let (mut sender, mut receiver) = {
+        let name = fresh_name("pipe-gone");
+        let pipe = Pipe::create(&name, 100).unwrap();
+        Segment::unlink(&name).unwrap();
+        (pipe.sender().unwrap(), pipe.receiver().unwrap())
+    };
+    sender.send(b"still here").unwrap();
+    assert_eq!(*receiver.recv().unwrap(), *b"still here");
+}
