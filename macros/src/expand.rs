@@ -135,3 +135,50 @@ fn check_type(ty: &Type) -> Result<()> {
     finder.visit_type(ty);
     finder.0.map_or(Ok(()), Err)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(options: &str, function: &str) -> String {
+        match task(options.parse().expect("tokens"), function.parse().expect("tokens")) {
+            Ok(code) => panic!("{function} was taken: {code}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_task_is_refused_with_the_reason() {
+        for (function, reason) in [
+            ("async fn f() {}", "async"),
+            ("unsafe fn f() {}", "unsafe"),
+            ("extern \"C\" fn f() {}", "extern"),
+            ("fn f<T>(t: T) {}", "generic"),
+            ("fn f<const N: usize>() {}", "generic"),
+            ("fn f(&self) {}", "self"),
+            ("fn f(text: &str) {}", "borrow"),
+            ("fn f(texts: Vec<&'static str>) {}", "borrow"),
+            ("fn f() -> &'static str { \"\" }", "borrow"),
+            ("fn f(t: impl Sized) {}", "impl Trait"),
+            ("fn f() -> Option<impl Sized> { Some(1) }", "impl Trait"),
+            ("struct S;", "function"),
+        ] {
+            let refusal = refusal("", function);
+            assert!(refusal.contains(reason), "{function}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn options_that_mean_nothing_are_refused() {
+        assert!(refusal("again", "fn f() {}").contains("unknown option"));
+        refusal("retry = 1000", "fn f() {}");
+        refusal("retry = \"three\"", "fn f() {}");
+    }
+
+    #[test]
+    fn retries_are_none_three_or_as_said() {
+        for (options, expected) in [("", 0), ("retry", 3), ("retry = 9", 9)] {
+            assert_eq!(retries(options.parse().expect("tokens")).expect("valid"), expected);
+        }
+    }
+}

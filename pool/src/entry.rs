@@ -24,11 +24,9 @@ static INIT: OnceLock<Result<(), usize>> = OnceLock::new();
 /// Workers are the same executable, started once more: there this call never returns. In the program itself it only looks
 /// around and remembers; what is wrong is reported by [`Pool::new`](crate::Pool::new).
 ///
-/// ```no_run
-/// fn main() {
-///     skep_pool::init();
-///     // the program
-/// }
+/// ```
+/// skep_pool::init();
+/// // the rest of main
 /// ```
 pub fn init() {
     if is_zygote() {

@@ -18,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A running zygote, as its parent sees it. Whoever has it ends it: dropping it does.
 pub(crate) struct Zygote {
     child: Child,
+    ended: Option<Cause>,
     /// The conversation.
     pub(crate) socket: OwnedFd,
     /// Readable when the zygote has ended.
@@ -49,10 +50,10 @@ impl Zygote {
             .map_err(|source| PoolError::Os { call: "starting /proc/self/exe", source })?;
         drop(command); // and with it the child's end of the socket
         // The child is not reaped yet, so this is its pidfd.
-        let pidfd =
-            rustix::process::pidfd_open(pid_of(&child), PidfdFlags::empty()).map_err(os("pidfd_open"));
+        let pidfd = rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
+            .map_err(os("pidfd_open"));
         let mut zygote = match pidfd {
-            Ok(pidfd) => Zygote { child, socket: here, pidfd },
+            Ok(pidfd) => Zygote { child, ended: None, socket: here, pidfd },
             Err(error) => {
                 end(child);
                 return Err(error);
@@ -91,11 +92,14 @@ impl Zygote {
         wire::send(&self.socket, &Request::Setup, &fds).map_err(PoolError::os("sendmsg"))
     }
 
-    /// Kills it with its group, which holds its workers and what they have started, and reaps it.
+    /// Kills it with its group, which holds its workers and what they have started, and reaps it. Once: afterwards these numbers
+    /// may be another's.
     pub(crate) fn end(&mut self) -> Cause {
-        // It is not reaped yet, so the group's number is still its own.
-        let _ = rustix::process::kill_process_group(pid_of(&self.child), Signal::KILL);
-        reap(&mut self.child)
+        let child = &mut self.child;
+        *self.ended.get_or_insert_with(|| {
+            let _ = rustix::process::kill_process_group(Pid::from_child(child), Signal::KILL);
+            reap(child)
+        })
     }
 }
 
@@ -103,10 +107,6 @@ impl Drop for Zygote {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-fn pid_of(child: &Child) -> Pid {
-    Pid::from_child(child)
 }
 
 fn end(mut child: Child) {

@@ -36,7 +36,10 @@ pub(crate) fn take() -> TaskError {
 }
 
 fn message(info: &PanicHookInfo<'_>) -> String {
-    info.payload_as_str().unwrap_or("a value that is not text").to_owned()
+    let payload = info.payload();
+    let text =
+        payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a value that is not text").to_owned()
 }
 
 fn location(info: &PanicHookInfo<'_>) -> String {

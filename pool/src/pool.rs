@@ -211,8 +211,9 @@ impl Pool {
             return Err(PoolError::StillOpen);
         }
         self.core.wait_for_all();
-        self.core.close_ring();
+        // In this order: the supervisor shall know why the workers exit.
         self.board.give(Order::Drain);
+        self.core.close_ring();
         self.join_supervisor();
         // Whatever is submitted through a handle that outlives the processes has nobody to run it.
         self.core.end(TaskError::Closed);

@@ -18,6 +18,7 @@ use crate::error::{PoolError, TaskError};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The bytes of one window.
@@ -38,11 +39,16 @@ pub(crate) struct Spill(OwnedFd);
 
 impl Spill {
     pub(crate) fn create(records: u32) -> Result<Spill, PoolError> {
+        let bytes = 2 * u64::from(records) * WINDOW;
+        // Beyond the limit every write would be a fatal SIGXFSZ.
+        if getrlimit(Resource::Fsize).current.is_some_and(|limit| limit < bytes) {
+            let call = "making the spill file, which is sparse, under a file size limit (ulimit -f): lift it";
+            return Err(PoolError::Os { call, source: Errno::FBIG.into() });
+        }
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = rustix::fs::memfd_create("skep-spill", flags)
             .map_err(PoolError::os("memfd_create for the spill file"))?;
-        rustix::fs::ftruncate(&file, 2 * u64::from(records) * WINDOW)
-            .map_err(PoolError::os("ftruncate of the spill file (is a file size limit set?)"))?;
+        rustix::fs::ftruncate(&file, bytes).map_err(PoolError::os("ftruncate of the spill file"))?;
         rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
             .map_err(PoolError::os("sealing the spill file"))?;
         Ok(Spill(file))

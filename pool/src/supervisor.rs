@@ -46,7 +46,7 @@ pub(crate) struct Board {
 #[repr(u8)]
 pub(crate) enum Order {
     Run,
-    /// The ring of tasks is closed: wait until the workers have exited.
+    /// The ring of tasks is about to be closed: wait until the workers have exited.
     Drain,
     Kill,
 }

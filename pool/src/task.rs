@@ -29,7 +29,6 @@ pub struct Task<A, R, F> {
 /// What the pool needs to know of a task, without its types.
 #[derive(Clone, Copy)]
 pub(crate) struct TaskRef {
-    pub(crate) name: &'static str,
     pub(crate) id: u64,
     pub(crate) retries: u8,
 }
@@ -46,7 +45,7 @@ impl<A, R, F> Task<A, R, F> {
     }
 
     pub(crate) fn untyped(&self) -> TaskRef {
-        TaskRef { name: self.name, id: self.id, retries: self.retries }
+        TaskRef { id: self.id, retries: self.retries }
     }
 }
 

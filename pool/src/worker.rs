@@ -21,6 +21,9 @@ const UNFIT: i32 = 70;
 /// The exit status of a worker that found shared memory corrupt.
 const CORRUPT: i32 = 71;
 
+/// Buffers keep so much between two tasks.
+const KEPT_BYTES: usize = 1 << 20;
+
 struct Worker {
     number: u32,
     tasks: SimpleQueue<u64>,
@@ -57,7 +60,9 @@ pub(crate) fn main(number: u32, zygote: Pid, setup: Setup, socket: OwnedFd) -> !
             }
         }
         Err(mut reason) => {
-            reason.truncate(reason.floor_char_boundary(REASON_BYTES));
+            while reason.len() > REASON_BYTES {
+                reason.pop();
+            }
             let _ = wire::send(&socket, &Reply::Unfit { worker: number, reason }, &[]);
             UNFIT
         }
@@ -132,8 +137,12 @@ impl Worker {
                 }
             }
         }
-        drop(results);
         record.state.finish(id.generation, self.number);
+        // What a large task needed is given back; of a small one's buffers this is nothing.
+        self.arguments.clear();
+        self.arguments.shrink_to(KEPT_BYTES);
+        self.frame.clear();
+        self.frame.shrink_to(KEPT_BYTES);
         Some(())
     }
 }

@@ -53,6 +53,12 @@ pub fn kill_self_with(signal: i32) {
 }
 
 #[skep::task]
+pub fn segfault() {
+    // SAFETY: none; the law is that this hurts nobody else.
+    unsafe { std::ptr::without_provenance::<u8>(16).read_volatile() };
+}
+
+#[skep::task]
 pub fn abort() {
     std::process::abort();
 }
@@ -101,6 +107,12 @@ pub fn die_at_first(file: PathBuf, survives: u32) -> u32 {
         std::process::abort();
     }
     starts
+}
+
+/// Quick enough that a kill mostly hits the code around it.
+#[skep::task(retry = 200)]
+pub fn square_quickly(n: u64) -> u64 {
+    n * n
 }
 
 /// Slow enough to be caught in the middle.
@@ -163,4 +175,11 @@ pub fn give(which: u8) -> Stubborn {
         1 => Stubborn::Out,
         _ => Stubborn::Neither,
     }
+}
+
+/// A worker may have workers of its own.
+#[skep::task]
+pub fn square_in_a_pool(n: u64) -> u64 {
+    let pool = skep::Pool::builder().workers(1).build().expect("a pool in a worker");
+    pool.apply(square, n).expect("a task in a task")
 }

@@ -1,0 +1,31 @@
+//! The laws of the pool, with real processes and signals.
+//!
+//! Each test is a sentence about a pool. This executable also plays the programs that some of them need: `as:<role>` as its first
+//! argument.
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
+
+#[path = "pool/api.rs"]
+mod api;
+#[path = "pool/death.rs"]
+mod death;
+#[path = "pool/entry.rs"]
+mod entry;
+#[path = "pool/life.rs"]
+mod life;
+#[path = "pool/programs.rs"]
+mod programs;
+#[path = "pool/support.rs"]
+mod support;
+#[path = "pool/tasks.rs"]
+mod tasks;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() {
+    programs::before_init();
+    skep::init();
+    programs::after_init();
+    let tests = [api::laws(), life::laws(), death::laws(), entry::laws()].concat();
+    let trials = tests.into_iter().map(|law| Trial::test(law.name, move || support::within(law))).collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}

@@ -1,0 +1,213 @@
+//! What happens when processes die.
+
+use crate::support::{
+    CAP, is_dead, kill, numbers_in, pool, printed, program, this_program, until, zygote_of,
+};
+use crate::tasks::*;
+use skep::{Cause, Pool, TaskError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+crate::laws!(
+    a_task_that_ends_its_worker_is_told_how,
+    only_the_item_that_was_running_is_lost,
+    a_lost_worker_is_replaced,
+    a_task_declared_retry_is_run_again,
+    a_task_is_not_retried_for_ever,
+    a_map_of_retry_tasks_survives_any_number_of_kills,
+    kills_between_tasks_neither_lose_nor_double_one,
+    a_killed_worker_costs_at_most_one_task,
+    killing_idle_workers_is_no_crash_loop,
+    a_killed_zygote_is_replaced,
+    a_stopped_worker_is_not_a_dead_one,
+    when_the_program_is_killed_all_its_processes_die,
+    grandchildren_die_with_the_pool,
+    workers_that_cannot_start_are_an_error,
+    workers_that_cannot_be_replaced_break_the_pool,
+);
+
+#[track_caller]
+fn cause<T: std::fmt::Debug>(result: Result<T, TaskError>) -> Cause {
+    match result {
+        Err(TaskError::WorkerDied { cause, .. }) => cause,
+        other => panic!("no worker died: {other:?}"),
+    }
+}
+
+fn a_task_that_ends_its_worker_is_told_how() {
+    let pool = pool(2);
+    assert_eq!(cause(pool.apply(exit_with, 3)), Cause::Exited(3));
+    assert_eq!(cause(pool.apply(exit_with, 0)), Cause::Exited(0));
+    assert_eq!(cause(pool.apply(abort, ())), Cause::Signal(libc::SIGABRT));
+    assert_eq!(cause(pool.apply(kill_self_with, libc::SIGKILL)), Cause::Signal(libc::SIGKILL));
+    assert_eq!(cause(pool.apply(kill_self_with, libc::SIGTERM)), Cause::Signal(libc::SIGTERM));
+    let error = pool.apply(segfault, ()).unwrap_err();
+    assert!(error.to_string().contains("was killed by SIGSEGV"), "{error}");
+    assert_eq!(pool.apply(square, 3), Ok(9));
+    until("all six are buried", || pool.stats().workers_lost == 6);
+}
+
+fn only_the_item_that_was_running_is_lost() {
+    let pool = pool(2);
+    let results: Vec<_> = pool.imap_unordered(square_unless_13, 0..40).collect();
+    assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 39);
+    // In a chunk as well: 13 shares one with its neighbours.
+    assert_eq!(cause(pool.map(square_unless_13, 0..40)), Cause::Signal(libc::SIGABRT));
+    assert_eq!(pool.stats().tasks_done, 80);
+}
+
+fn a_lost_worker_is_replaced() {
+    let pool = pool(2);
+    let before = pool.stats().worker_pids;
+    kill(before[0], libc::SIGKILL);
+    until("there are two again", || {
+        let pids = pool.stats().worker_pids;
+        pids.len() == 2 && !pids.contains(&before[0])
+    });
+    assert_eq!(pool.stats().workers_lost, 1);
+}
+
+fn a_task_declared_retry_is_run_again() {
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(pool(2).apply(die_at_first, (directory.path().join("starts"), 3)), Ok(3));
+}
+
+fn a_task_is_not_retried_for_ever() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("starts");
+    let pool = pool(2);
+    assert_eq!(cause(pool.apply(die_at_first, (file.clone(), 100))), Cause::Signal(libc::SIGABRT));
+    assert_eq!(std::fs::read_to_string(file).unwrap().lines().count(), 4); // once, and three more times
+}
+
+/// Kills workers as they come until told to stop; tells how many.
+fn kill_workers(pool: &Pool, stop: &AtomicBool, at_most: u32) -> u32 {
+    let mut killed = 0;
+    let mut last = Vec::new();
+    while !stop.load(Ordering::Relaxed) && killed < at_most {
+        for pid in pool.stats().worker_pids {
+            if !last.contains(&pid) {
+                kill(pid, libc::SIGKILL);
+                last.push(pid);
+                killed += 1;
+            }
+        }
+        thread::sleep(Duration::from_micros(u64::from(killed % 7) * 500)); // other phases each time
+    }
+    killed
+}
+
+fn a_map_of_retry_tasks_survives_any_number_of_kills() {
+    let pool = pool(2);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let killer = scope.spawn(|| kill_workers(&pool, &stop, 150));
+        let results = pool.map(square_slowly, 0..500);
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(results.unwrap(), (0..500).map(|n| n * n).collect::<Vec<_>>());
+        assert!(killer.join().unwrap() > 0);
+    });
+}
+
+fn kills_between_tasks_neither_lose_nor_double_one() {
+    let pool = Pool::builder().workers(2).queue_depth(16).build().unwrap();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let killer = scope.spawn(|| kill_workers(&pool, &stop, u32::MAX));
+        let mut rounds = 0;
+        until("there were enough kills", || {
+            let mut results: Vec<u64> =
+                pool.imap_unordered(square_quickly, 0..2000).map(Result::unwrap).collect();
+            results.sort_unstable();
+            assert!(results.into_iter().eq((0..2000).map(|n| n * n)));
+            assert_eq!(pool.map(square_quickly, 0..2000).unwrap()[1999], 1999 * 1999);
+            rounds += 1;
+            pool.stats().workers_lost > 300
+        });
+        stop.store(true, Ordering::Relaxed);
+        killer.join().unwrap();
+        assert_eq!(pool.stats().tasks_done, rounds * 4000);
+    });
+}
+
+fn a_killed_worker_costs_at_most_one_task() {
+    let pool = pool(2);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let killer = scope.spawn(|| kill_workers(&pool, &stop, 100));
+        let results: Vec<_> = pool.imap_unordered(nap, (0..300).map(|n| n % 3)).collect();
+        stop.store(true, Ordering::Relaxed);
+        let killed = killer.join().unwrap();
+        let lost = results.iter().filter(|r| r.is_err()).count();
+        assert_eq!(results.len(), 300);
+        assert!(lost <= killed as usize, "{lost} tasks lost by {killed} kills");
+        assert!(results.into_iter().all(|r| r.is_ok() || cause(r) == Cause::Signal(libc::SIGKILL)));
+    });
+}
+
+fn killing_idle_workers_is_no_crash_loop() {
+    let pool = pool(2);
+    kill_workers(&pool, &AtomicBool::new(false), 60);
+    assert_eq!(pool.apply(square, 3), Ok(9));
+}
+
+fn a_killed_zygote_is_replaced() {
+    let pool = pool(2);
+    for round in 0..5 {
+        until("there are two workers", || pool.stats().worker_pids.len() == 2);
+        let (old, zygote) = (pool.stats().worker_pids, zygote_of(&pool));
+        let future = pool.apply_async(nap, 100);
+        kill(zygote, libc::SIGKILL);
+        // Permitted: it was running and is lost; or it was queued still, and runs in a new worker.
+        let result = future.get();
+        assert!(result.is_ok() || cause(result) == Cause::Unknown);
+        assert_eq!(pool.apply(square, round), Ok(round * round));
+        until("the old workers are gone", || old.iter().copied().all(is_dead));
+    }
+}
+
+fn a_stopped_worker_is_not_a_dead_one() {
+    let pool = pool(1);
+    let worker = pool.stats().worker_pids[0];
+    kill(worker, libc::SIGSTOP);
+    let future = pool.apply_async(square, 3).get_timeout(Duration::from_millis(300)).unwrap_err();
+    assert_eq!(pool.stats().workers_lost, 0);
+    kill(worker, libc::SIGCONT);
+    assert_eq!(future.get(), Ok(9));
+}
+
+fn when_the_program_is_killed_all_its_processes_die() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pids");
+    let mut program = program(&this_program(), "hang", &[&file]).spawn().unwrap();
+    let pids = numbers_in(&file, 2); // a worker and a grandchild
+    let zygote = crate::support::process(pids[0]).unwrap().1;
+    program.kill().unwrap();
+    program.wait().unwrap();
+    let killed = Instant::now();
+    until("they are gone", || [pids[0], pids[1], zygote].into_iter().all(is_dead));
+    assert!(killed.elapsed() < CAP);
+}
+
+fn grandchildren_die_with_the_pool() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pids");
+    let pool = pool(1);
+    drop(pool.apply_async(announce_grandchild_and_hang, file.clone()));
+    let pids = numbers_in(&file, 2);
+    drop(pool);
+    until("they are gone", || pids.iter().copied().all(is_dead));
+}
+
+fn workers_that_cannot_start_are_an_error() {
+    let said = printed(program(&this_program(), "stillborn", &[]));
+    assert!(said.contains("workers in a row died before they took a task"), "{said}");
+    assert!(said.contains("SIGABRT"), "{said}");
+}
+
+fn workers_that_cannot_be_replaced_break_the_pool() {
+    let directory = tempfile::tempdir().unwrap();
+    let said = printed(program(&this_program(), "barren", &[&directory.path().join("abort")]));
+    assert!(said.contains("PoolBroken"), "{said}");
+}

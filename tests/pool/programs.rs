@@ -1,0 +1,174 @@
+//! The programs that this executable plays.
+
+use crate::support::{kill, pool, until, zygote_of};
+use crate::tasks::*;
+use skep::Pool;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+fn role() -> Option<String> {
+    std::env::args().nth(1)?.strip_prefix("as:").map(str::to_owned)
+}
+
+fn path() -> PathBuf {
+    std::env::args_os().nth(2).unwrap().into()
+}
+
+/// Programs that are wrong about `init`, or do something before it.
+pub fn before_init() {
+    match role().as_deref() {
+        Some("no-init") => {
+            let error = Pool::new().unwrap_err();
+            println!("{error:?}, {} children: {error}", children());
+        }
+        Some("late-init") => {
+            thread::spawn(thread::park);
+            skep::init();
+            println!("{:?}", Pool::new().unwrap_err());
+        }
+        Some("init-once") => {
+            if std::env::var_os("POOL_TEST_ONCE").is_some() {
+                std::process::exit(3);
+            }
+            skep::init();
+            // SAFETY: this is the only thread.
+            unsafe { std::env::set_var("POOL_TEST_ONCE", "1") };
+            println!("{:?}", Pool::new().unwrap_err());
+        }
+        Some("stillborn") => return abort_forks_if(None),
+        Some("barren") => return abort_forks_if(Some(path())),
+        _ => return,
+    }
+    std::process::exit(0);
+}
+
+/// From now on every forked child aborts at once, if that file is there.
+fn abort_forks_if(file: Option<PathBuf>) {
+    static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    extern "C" fn in_child() {
+        if FILE.get().is_some_and(|file| file.as_ref().is_none_or(|file| file.exists())) {
+            std::process::abort();
+        }
+    }
+    FILE.get_or_init(|| file);
+    // SAFETY: the handler is a plain function.
+    unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+}
+
+pub fn after_init() {
+    let Some(role) = role() else { return };
+    match role.as_str() {
+        "square" => println!("{}", pool(2).apply(square, 7).unwrap()),
+        "square-into" => fs::write(path(), pool(2).apply(square, 7).unwrap().to_string()).unwrap(),
+        "rename-and-square" => {
+            fs::rename(path(), path().with_extension("renamed")).unwrap();
+            println!("{}", pool(2).apply(square, 7).unwrap());
+        }
+        "delete-and-square" => {
+            fs::remove_file(path()).unwrap();
+            let pool = pool(2);
+            kill(zygote_of(&pool), libc::SIGKILL); // so that another one must be started
+            println!("{}", pool.apply(square, 7).unwrap());
+        }
+        "say" => pool(1).apply(say, "said by a task\n".into()).unwrap(),
+        "hang" => {
+            let pool = pool(1);
+            let _ = pool.apply(announce_grandchild_and_hang, path());
+        }
+        "error" => println!("{}", Pool::new().unwrap_err()),
+        "stillborn" => println!("{}", Pool::builder().workers(2).build().unwrap_err()),
+        "barren" => barren(),
+        "fork" => fork(),
+        "idle" => idle(),
+        "leave-nothing" => leave_nothing(),
+        _ => panic!("no such role: {role}"),
+    }
+    std::process::exit(0);
+}
+
+fn barren() {
+    let pool = pool(1);
+    let first = pool.apply_async(sleep_forever, ());
+    let second = pool.apply_async(sleep_forever, ());
+    fs::write(path(), "").unwrap();
+    kill(pool.stats().worker_pids[0], libc::SIGKILL);
+    println!("{:?}, {:?}, {:?}", first.get(), second.get(), pool.apply(square, 1));
+}
+
+fn fork() {
+    let pool = pool(1);
+    // SAFETY: the child only drops its copy of the pool and leaves.
+    match unsafe { libc::fork() } {
+        0 => {
+            drop(pool);
+            // SAFETY: ends the process.
+            unsafe { libc::_exit(0) }
+        }
+        child => {
+            // SAFETY: waits for our own child; the status is not wanted.
+            unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+            println!("{}", pool.apply(square, 7).unwrap());
+        }
+    }
+}
+
+/// The processor time that a process has used, in seconds.
+fn used(pid: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
+    // SAFETY: reads a number of the system.
+    ticks / unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64
+}
+
+/// Prints what percentage of one core a pool uses that has nothing to do, while somebody waits for it.
+fn idle() {
+    let pool = pool(4);
+    pool.map(square, 0..1000).unwrap();
+    let processes = [pool.stats().worker_pids, vec![zygote_of(&pool), std::process::id()]].concat();
+    let total = || processes.iter().map(|pid| used(*pid)).sum::<f64>();
+    let (start, before) = (Instant::now(), total());
+    let never = pool.apply_async(sleep_forever, ());
+    assert!(never.get_timeout(Duration::from_secs(2)).is_err());
+    println!("{}", 100.0 * (total() - before) / start.elapsed().as_secs_f64());
+}
+
+fn entries(directory: &str) -> usize {
+    fs::read_dir(directory).unwrap().count()
+}
+
+/// Children of this process, dead ones included.
+fn children() -> usize {
+    let this = std::process::id();
+    let pids = fs::read_dir("/proc").unwrap().filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| crate::support::process(*pid).is_some_and(|(_, parent)| parent == this)).count()
+}
+
+fn leave_nothing() {
+    // The first pool sets up what stays for the life of the process.
+    pool(1).apply(square, 1).unwrap();
+    let count = || (entries("/proc/self/fd"), entries("/proc/self/task"), children());
+    let before = count();
+    for round in 0..20 {
+        let pool = pool(2);
+        let futures: Vec<_> = (0..50).map(|n| pool.apply_async(square, n)).collect();
+        let hanging = pool.apply_async(sleep_forever, ());
+        if round % 3 == 0 {
+            kill(zygote_of(&pool), libc::SIGKILL);
+        }
+        if let (0, Some(worker)) = (round % 2, pool.stats().worker_pids.first()) {
+            kill(*worker, libc::SIGKILL);
+        }
+        drop(pool);
+        drop((futures, hanging));
+    }
+    // A thread that was joined may stay listed for a moment.
+    until("the threads are gone", || count().1 == before.1);
+    println!(
+        "{}",
+        if count() == before { "nothing left".into() } else { format!("{before:?}, then {:?}", count()) }
+    );
+}
