@@ -118,15 +118,6 @@ impl Mark {
         .collect()
     }
 
-    /// Whether one of them has this file open.
-    pub fn has_open(&self, path: &Path) -> bool {
-        let open = |pid| fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        self.bearers()
-            .iter()
-            .flat_map(|process| open(process.pid))
-            .any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == path))
-    }
-
     /// The workers: grandchildren of the main process, which makes them through its zygote.
     pub fn workers(&self, main: i32) -> Vec<i32> {
         let all = self.bearers();
@@ -140,4 +131,10 @@ impl Mark {
 pub struct Process {
     pub pid: i32,
     pub parent: i32,
+}
+
+/// Whether a process has this file open.
+pub fn has_open(pid: i32, path: &Path) -> bool {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    descriptors.into_iter().any(|descriptor| fs::read_link(descriptor.path()).is_ok_and(|to| to == path))
 }
