@@ -123,7 +123,7 @@ impl Ui {
         let seconds = self.started.elapsed().as_secs_f64();
         let rate = bytes as f64 / seconds / 1e9;
         self.say(format_args!(
-            "{files} files, {bytes} bytes, {seconds:.3} s, {rate:.3} GB/s, {workers} workers, {lost} workers lost"
+            "{files} files, {bytes} bytes, {seconds:.3} s, {rate:.3} GB/s, {workers} workers, {lost} lost"
         ));
     }
 }

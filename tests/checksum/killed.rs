@@ -88,7 +88,7 @@ fn killed_workers_cost_nothing_but_time() {
     assert_same(&[first, rest].concat(), &theirs);
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stderr.contains(" lost and replaced"), "{stderr}");
-    assert!(stderr.ends_with(&format!("2 workers, {} workers lost\n", killed.len())), "{stderr}");
+    assert!(stderr.ends_with(&format!("2 workers, {} lost\n", killed.len())), "{stderr}");
 }
 
 /// A worker, stopped inside a big file: the run cannot end without noticing its death. Those in `killed` may be dying.
