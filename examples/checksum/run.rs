@@ -9,6 +9,7 @@ use std::{
     collections::BTreeMap,
     io,
     iter::Peekable,
+    ops::ControlFlow,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     thread,
 };
@@ -60,7 +61,10 @@ where
             scope.spawn(|| {
                 while let Some((number, files)) = line.take() {
                     let result = hash_job(pool, ui, links, &files);
-                    line.put(number, files, result);
+                    if line.put(number, files, result).is_break() {
+                        // Others may be deep in huge files: nobody wants those any more.
+                        pool.terminate();
+                    }
                 }
             });
         }
@@ -120,8 +124,13 @@ impl<T, S: Iterator<Item = (File, T)>, E: Emit<T>> Line<T, S, E> {
         Some((state.taken - 1, files))
     }
 
-    /// Puts a job's results into their place, and writes out all that is ready.
-    fn put(&self, number: u64, files: Vec<(File, T)>, result: Result<Vec<Hashed>, TaskError>) {
+    /// Puts a job's results into their place, and writes out all that is ready. Says whether to go on.
+    fn put(
+        &self,
+        number: u64,
+        files: Vec<(File, T)>,
+        result: Result<Vec<Hashed>, TaskError>,
+    ) -> ControlFlow<()> {
         let mut state = self.lock();
         match result {
             Ok(hashed) => {
@@ -136,6 +145,7 @@ impl<T, S: Iterator<Item = (File, T)>, E: Emit<T>> Line<T, S, E> {
             }
         }
         self.moved.notify_all();
+        if state.stop.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 
