@@ -12,7 +12,7 @@ use skep::{Error, GetError, LockError, Mismatch, Mutex, QueueOptions, SimpleQueu
 use std::time::Duration;
 
 /// So long that only a hang reaches it.
-const HANG: Duration = Duration::from_secs(60);
+const HANG: Duration = Duration::from_secs(30);
 const TIMES: u64 = 50_000;
 /// What `raw_sync` says when it got the lock from a dead holder.
 const EOWNERDEAD: &str = "130";
@@ -113,6 +113,7 @@ impl RawCounter<'_> {
 
 /// A counter, a process in a role that has said it is ready, and the way to hear more of it.
 fn counter_and(role: &str, test: &str) -> (Counter, Other, String, Unlink) {
+    common::end_after(3 * HANG);
     let name = fresh_name(test);
     let unlink = Unlink(name.clone());
     let (mut reports, _reports) = reports(&name);
@@ -132,6 +133,7 @@ fn raw_sync_and_skep_exclude_each_other() {
 
 #[test]
 fn raw_sync_attaches_by_pointers_too() {
+    common::end_after(3 * HANG);
     let counter = Counter::new(41).unwrap();
     let parts = counter.raw_parts();
     // SAFETY: the words of a mutex that outlives this one.
@@ -264,17 +266,24 @@ fn used_memory_becomes_a_queue_once() {
 
 #[test]
 fn of_several_who_make_a_queue_at_once_one_does() {
-    let name = fresh_name("adopted-race");
-    let options = QueueOptions::new(64).peers(8);
-    let _owner = memory_for(options, &name);
-    let made = std::thread::scope(|threads| {
-        let racers = (0..4).map(|_| threads.spawn(|| options.create_in::<u64>(attach(&name))));
-        let racers: Vec<_> = racers.collect();
-        racers.into_iter().map(|racer| racer.join().unwrap()).collect::<Vec<_>>()
-    });
-    let winners = made.iter().filter(|result| result.is_ok()).count();
-    assert_eq!(winners, 1);
-    assert!(made.iter().all(|result| matches!(result, Ok(_) | Err(Error::Exists { .. }))));
+    const RACERS: usize = 3;
+    let options = QueueOptions::new(4096).peers(8);
+    for round in 0..50 {
+        let name = fresh_name(&format!("adopted-race-{round}"));
+        let _owner = memory_for(options, &name);
+        let start = std::sync::Barrier::new(RACERS);
+        let race = || {
+            let memory = attach(&name);
+            start.wait();
+            options.create_in::<u64>(memory)
+        };
+        let made = std::thread::scope(|threads| {
+            let racers: Vec<_> = (0..RACERS).map(|_| threads.spawn(race)).collect();
+            racers.into_iter().map(|racer| racer.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert_eq!(made.iter().filter(|result| result.is_ok()).count(), 1);
+        assert!(made.iter().all(|result| matches!(result, Ok(_) | Err(Error::Exists { .. }))));
+    }
 }
 
 #[test]

@@ -199,8 +199,8 @@ fn no_wake_up_is_lost_by_sleeping_consumers() {
             let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
             let a = spawn(move || a.get().unwrap());
             let b = spawn(move || b.get().unwrap());
-            assert!(c.put(1));
-            assert!(c.put(2));
+            assert!(c.try_put(1));
+            assert!(c.try_put(2));
             assert_eq!(a.join().unwrap() + b.join().unwrap(), 3);
         })
     });
@@ -370,7 +370,8 @@ fn an_item_given_back_is_delivered_once() {
             let queue = Queue::<u64>::new(1, 3);
             let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
             assert!(c.try_put(1));
-            assert!(c.claim_and_put_back());
+            let p = c.claim().unwrap();
+            c.put_back(p);
             let kernel = queue.clone();
             let a = spawn(move || {
                 let got = process(k, || a.try_get());
@@ -401,7 +402,7 @@ fn an_item_given_back_is_delivered_once() {
 #[test]
 fn two_repairers_do_not_deliver_an_item_twice() {
     report("two repairers, capacity 1", || {
-        kill_at_every_step(3, |k| {
+        kill_at_every_step(2, |k| {
             let queue = Queue::<u64>::new(1, 4);
             let (a, b, c, d) = (queue.peer(0), queue.peer(1), queue.peer(2), queue.peer(3));
             assert!(c.try_put(7));
@@ -423,6 +424,152 @@ fn two_repairers_do_not_deliver_an_item_twice() {
             assert!(got <= 1, "twice: {got_c:?} {got_d:?} {rest:?}");
             works(&c, 1);
             true
+        })
+    });
+}
+
+/// A batch is resolved in part when its maker dies, and others have gone on since: the rest is still found.
+#[test]
+fn a_batch_killed_in_the_middle_leaves_nothing_behind() {
+    report("killed batch of puts, capacity 2", || {
+        kill_at_every_step(1, |k| {
+            let queue = Queue::<u64>::new(2, 2);
+            let (a, b) = (queue.peer(0), queue.peer(1));
+            let put = process(k, || a.try_put_batch(&[1, 2]));
+            if put.is_some() {
+                return false;
+            }
+            let first = b.try_get();
+            let three = b.try_put(3);
+            queue.died(0);
+            assert_eq!(b.recover(), 1);
+            let got: Vec<u64> = first.into_iter().chain(std::iter::from_fn(|| b.try_get())).collect();
+            let permitted = [vec![], vec![1], vec![1, 2]];
+            assert!(
+                permitted.iter().any(|p| got == [p.clone(), vec![3; usize::from(three)]].concat()),
+                "{got:?}"
+            );
+            works(&b, 2);
+            true
+        })
+    });
+    report("killed batch of gets, capacity 2", || {
+        kill_at_every_step(1, |k| {
+            let queue = Queue::<u64>::new(2, 2);
+            let (a, b) = (queue.peer(0), queue.peer(1));
+            assert_eq!(b.try_put_batch(&[1, 2]), 2);
+            let got = process(k, || a.try_get_batch(&mut [0; 2]));
+            if got.is_some() {
+                return false;
+            }
+            let three = b.try_put(3);
+            let first = b.try_get();
+            queue.died(0);
+            assert_eq!(b.recover(), 1);
+            let mut got: Vec<u64> = first.into_iter().chain(std::iter::from_fn(|| b.try_get())).collect();
+            assert_eq!(got.contains(&3), three);
+            got.retain(|&n| n != 3);
+            let permitted: [&[u64]; 4] = [&[1, 2], &[2], &[], &[2, 1]];
+            assert!(permitted.contains(&got.as_slice()), "{got:?}");
+            works(&b, 2);
+            true
+        })
+    });
+}
+
+/// A peer leaves and another one takes its place while a third looks for the dead: nobody died.
+#[test]
+fn a_place_that_changes_hands_is_not_a_death() {
+    report("leave and join beside a repairer, capacity 1", || {
+        explore(3, || {
+            let queue = Queue::<u64>::new(1, 3);
+            let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
+            let places = queue.clone();
+            let changes = spawn(move || {
+                a.leave();
+                // A repairer may be looking at the place.
+                let Some(next) = places.join(0) else { return None };
+                Some(next.try_put(1))
+            });
+            assert_eq!(b.recover(), 0, "nobody died");
+            let put = changes.join().unwrap();
+            assert_eq!(queue.is_vacant(0), put.is_none(), "a living one's place is its own");
+            assert_eq!(c.try_get(), (put == Some(true)).then_some(1));
+            works(&c, 1);
+        })
+    });
+}
+
+/// Repair for a dead peer that lost its claim, while the living holder puts the item back and another one adopts it.
+#[test]
+fn an_item_put_back_beside_a_repair_is_delivered_once() {
+    report("put back beside a repair, capacity 1", || {
+        kill_at_every_step(2, |k| {
+            let queue = Queue::<u64>::new(1, 4);
+            let (a, x, y, r) = (queue.peer(0), queue.peer(1), queue.peer(2), queue.peer(3));
+            assert!(r.try_put(7));
+            // Peer 0 dies with its intent announced, whether it has claimed or not.
+            let got_a = process(k, || a.try_get());
+            let Some(p) = y.claim() else { return got_a.is_none() };
+            queue.died(0);
+            let y = spawn(move || y.put_back(p));
+            let x = spawn(move || x.try_get());
+            r.recover();
+            let got_r = r.try_get();
+            y.join().unwrap();
+            let got_x = x.join().unwrap();
+            r.recover();
+            let got: Vec<u64> = [got_r, got_x, r.try_get()].into_iter().flatten().collect();
+            assert_eq!(got, [7]);
+            works(&r, 1);
+            got_a.is_none()
+        })
+    });
+}
+
+/// Items published out of order: a sleeper woken for the second one, which it cannot take yet, is not forgotten.
+#[test]
+fn no_wake_up_is_spent_in_vain() {
+    report("two producers, two sleeping consumers, capacity 2", || {
+        explore(1, || {
+            let queue = Queue::<u64>::new(2, 4);
+            let (a, b, c, d) = (queue.peer(0), queue.peer(1), queue.peer(2), queue.peer(3));
+            let c = spawn(move || c.get().unwrap());
+            let d = spawn(move || d.get().unwrap());
+            let a = spawn(move || assert!(a.try_put(1)));
+            assert!(b.try_put(2));
+            a.join().unwrap();
+            assert_eq!(c.join().unwrap() + d.join().unwrap(), 3);
+        })
+    });
+}
+
+/// The end is the end: not while an item is in a consumer's hands that gives it back.
+#[test]
+fn the_end_comes_after_what_is_put_back() {
+    report("close, and an item put back beside a sleeping consumer, capacity 1", || {
+        explore(3, || {
+            let queue = Queue::<u64>::new(1, 2);
+            let (a, b) = (queue.peer(0), queue.peer(1));
+            assert!(a.try_put(1));
+            let p = a.claim().unwrap();
+            let b = spawn(move || (b.get(), b.get()));
+            a.close();
+            a.put_back(p);
+            assert_eq!(b.join().unwrap(), (Some(1), None));
+        })
+    });
+    report("close, and an item taken beside two sleeping consumers, capacity 1", || {
+        explore(2, || {
+            let queue = Queue::<u64>::new(1, 3);
+            let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
+            assert!(a.try_put(1));
+            a.close();
+            let b = spawn(move || b.get());
+            let c = spawn(move || c.get());
+            let a = a.get();
+            let got = [a, b.join().unwrap(), c.join().unwrap()];
+            assert_eq!(got.iter().flatten().count(), 1, "{got:?}");
         })
     });
 }

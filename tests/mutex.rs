@@ -5,12 +5,12 @@
 
 mod common;
 
-use common::{Other, Random, Unlink, fresh_name, role};
+use common::{Other, Random, Unlink, end_after, fresh_name, role};
 use skep::{LockError, Mutex, SimpleQueue};
 use std::time::{Duration, Instant};
 
 /// So long that only a hang reaches it.
-const HANG: Duration = Duration::from_secs(60);
+const HANG: Duration = Duration::from_secs(30);
 
 /// What the tests protect: a holder's mark, and two numbers that are equal whenever nobody holds the lock.
 type Pair = [u64; 5];
@@ -34,6 +34,7 @@ struct Scene {
 
 impl Scene {
     fn new(test: &str) -> Scene {
+        end_after(3 * HANG);
         let name = fresh_name(test);
         let [reports, orders] = ["reports", "orders"].map(|what| format!("{name}-{what}"));
         Scene {
@@ -213,7 +214,7 @@ fn lockers_killed_at_random_never_wedge_the_lock_nor_share_it() {
     others.into_iter().for_each(Other::finish);
     let guard = scene.mutex.lock().unwrap();
     assert_eq!(guard[FIRST], guard[SECOND]);
-    assert!(guard[DEATHS] > 10, "{} of {KILLS} kills hit a holder: the test shows nothing", guard[DEATHS]);
+    assert!(guard[DEATHS] > 0, "no kill of {KILLS} hit a holder: the test shows nothing");
 }
 
 // --- death -----------------------------------------------------------------------------------------------------

@@ -5,13 +5,13 @@
 
 mod common;
 
-use common::{Unlink, fresh_name, in_forked_child};
+use common::{Unlink, end_after, fresh_name, in_forked_child};
 use skep::{Error, LockError, Mismatch, Mutex, SimpleQueue};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 /// So long that only a hang reaches it.
-const HANG: Duration = Duration::from_secs(60);
+const HANG: Duration = Duration::from_secs(30);
 
 // --- guards that do not end as they should -----------------------------------------------------------------------
 
@@ -80,6 +80,7 @@ fn a_timeout_returns_and_not_before_its_time() {
 
 #[test]
 fn locking_again_in_the_same_thread_is_an_error_not_a_hang() {
+    end_after(HANG);
     let mutex = Mutex::new(0_u64).unwrap();
     let second_handle = Mutex::<u64>::from_fd(mutex.as_fd().try_clone_to_owned().unwrap()).unwrap();
     let guard = mutex.lock().unwrap();

@@ -19,7 +19,9 @@ fn the_other_process() {
         "count up" => {
             let mut sender = Pipe::from_fd(given_fd()).unwrap().sender().unwrap();
             let id = argument.parse().unwrap();
-            (0..).for_each(|n| send_numbered(&mut sender, id, n).unwrap());
+            for n in 0.. {
+                send_numbered(&mut sender, id, n).unwrap();
+            }
         }
         "count to" => {
             let mut sender = Pipe::from_fd(given_fd()).unwrap().sender().unwrap();

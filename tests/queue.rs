@@ -226,6 +226,36 @@ fn a_forked_child_is_refused_and_may_attach_anew() {
     assert_eq!(queue.get(), Ok(3));
 }
 
+/// Work that forks and returns in the child too: the item is the parent's.
+#[test]
+fn a_child_forked_while_an_item_is_held_does_not_release_it() {
+    let mut queue = SimpleQueue::<u8>::new(1).unwrap();
+    let mut other = queue.try_clone().unwrap();
+    queue.put(1).unwrap();
+    let parent = std::process::id();
+    let mut status = None;
+    let got = queue.get_with(|item| {
+        // SAFETY: the child returns from here and ends by `_exit` below.
+        let pid = unsafe { libc::fork() };
+        if pid > 0 {
+            let mut raw = 0;
+            // SAFETY: waits for the child just made.
+            assert_eq!(unsafe { libc::waitpid(pid, &raw mut raw, 0) }, pid);
+            status = Some(std::process::ExitStatus::from_raw(raw));
+            assert_eq!(other.try_put(2), Err(PutError::Full(2)), "the child has released the parent's item");
+        }
+        item
+    });
+    if std::process::id() != parent {
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(i32::from(got != Ok(1))) };
+    }
+    assert!(status.unwrap().success());
+    assert_eq!(got, Ok(1));
+    queue.put(3).unwrap();
+    assert_eq!(other.get(), Ok(3));
+}
+
 /// While there is room and there are items, an operation is no system call: this holds where any other call than
 /// `write` and `exit` kills.
 #[test]

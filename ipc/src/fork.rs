@@ -9,10 +9,10 @@
 
 use crate::error::Error;
 use crate::sys;
-use std::os::fd::RawFd;
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::cell::{Cell, UnsafeCell};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 /// One process, from its fork to its end, as its own handles know it.
 #[derive(Clone, Copy)]
@@ -26,13 +26,7 @@ unsafe impl Send for Epoch {}
 // SAFETY: as above.
 unsafe impl Sync for Epoch {}
 
-struct Page(NonNull<AtomicU32>);
-// SAFETY: the page is never unmapped, and holds an atomic.
-unsafe impl Send for Page {}
-// SAFETY: as above.
-unsafe impl Sync for Page {}
-
-static PAGE: OnceLock<Page> = OnceLock::new();
+static PAGE: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
 /// Counts forks along a line of descent: a child's first epoch differs from each that it inherited.
 static LAST: AtomicU32 = AtomicU32::new(0);
 
@@ -59,31 +53,32 @@ impl Epoch {
 }
 
 /// The guard's page; made, and the fork handlers registered, on first use.
+///
+/// Without a lock, which a fork at this moment would leave locked in the child. Of two threads that arrive here, both register the handlers,
+/// which count how often they are called, and one's page is used.
 fn page() -> Result<NonNull<AtomicU32>, Error> {
-    static ONCE: Mutex<()> = Mutex::new(());
-    if let Some(page) = PAGE.get() {
-        return Ok(page.0);
-    }
-    let _one_at_a_time = ONCE.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(page) = PAGE.get() {
-        return Ok(page.0);
+    if let Some(page) = NonNull::new(PAGE.load(Ordering::Acquire)) {
+        return Ok(page);
     }
     let page = sys::page_wiped_on_fork()?;
     sys::at_fork(before_fork, after_fork_parent, after_fork_child)?;
-    Ok(PAGE.get_or_init(|| Page(page)).0)
+    match PAGE.compare_exchange(ptr::null_mut(), page.as_ptr(), Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => Ok(page),
+        // The loser's page stays mapped: one page, once.
+        Err(other) => Ok(NonNull::new(other).unwrap_or(page)),
+    }
 }
 
 /// The descriptors that carry this process's locks, under a lock that also holds across a fork.
 struct LockFds {
     busy: AtomicBool,
-    fds: std::cell::UnsafeCell<Vec<RawFd>>,
+    fds: UnsafeCell<Vec<RawFd>>,
 }
 
 // SAFETY: `fds` is touched only between `acquire` and `release`.
 unsafe impl Sync for LockFds {}
 
-static LOCK_FDS: LockFds =
-    LockFds { busy: AtomicBool::new(false), fds: std::cell::UnsafeCell::new(Vec::new()) };
+static LOCK_FDS: LockFds = LockFds { busy: AtomicBool::new(false), fds: UnsafeCell::new(Vec::new()) };
 
 impl LockFds {
     fn acquire(&self) {
@@ -105,29 +100,59 @@ impl LockFds {
     }
 }
 
-/// Remembers that `fd` must be closed in a forked child.
-pub(crate) fn close_on_fork(fd: RawFd) {
-    LOCK_FDS.with(|fds| fds.push(fd));
+/// Opens a descriptor that a forked child closes at once: no fork comes between the opening and the note of it.
+pub(crate) fn open_closed_on_fork(open: impl FnOnce() -> Result<OwnedFd, Error>) -> Result<OwnedFd, Error> {
+    LOCK_FDS.with(|fds| {
+        let fd = open()?;
+        fds.push(fd.as_raw_fd());
+        Ok(fd)
+    })
 }
 
-/// Forgets `fd`, which is about to be closed.
-pub(crate) fn forget(fd: RawFd) {
-    LOCK_FDS.with(|fds| fds.retain(|&other| other != fd));
+/// Closes such a descriptor.
+pub(crate) fn close(fd: OwnedFd) {
+    LOCK_FDS.with(|fds| {
+        fds.retain(|&other| other != fd.as_raw_fd());
+        drop(fd);
+    });
+}
+
+thread_local! {
+    /// How many of the handlers below this thread's fork has entered: they may be registered more than once.
+    static HANDLERS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Enters a handler; whether it is the first.
+fn enter() -> bool {
+    HANDLERS.set(HANDLERS.get() + 1);
+    HANDLERS.get() == 1
+}
+
+/// Leaves a handler; whether it is the last.
+fn leave() -> bool {
+    HANDLERS.set(HANDLERS.get() - 1);
+    HANDLERS.get() == 0
 }
 
 extern "C" fn before_fork() {
-    LOCK_FDS.acquire();
+    if enter() {
+        LOCK_FDS.acquire();
+    }
 }
 
 extern "C" fn after_fork_parent() {
-    LOCK_FDS.release();
+    if leave() {
+        LOCK_FDS.release();
+    }
 }
 
 extern "C" fn after_fork_child() {
-    // SAFETY: `before_fork` acquired, and this thread is the only one of the child. Nothing here allocates.
-    let fds = unsafe { &mut *LOCK_FDS.fds.get() };
-    for fd in fds.drain(..) {
-        sys::close_number(fd);
+    if leave() {
+        // SAFETY: `before_fork` acquired, and this thread is the only one of the child. Nothing here allocates.
+        let fds = unsafe { &mut *LOCK_FDS.fds.get() };
+        for fd in fds.drain(..) {
+            sys::close_number(fd);
+        }
+        LOCK_FDS.release();
     }
-    LOCK_FDS.release();
 }

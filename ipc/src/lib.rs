@@ -6,7 +6,16 @@
 //!
 //! Anonymous objects travel to other processes by file descriptor; named ones are found under `/dev/shm`. Whether a participant lives is
 //! told by the kernel (OFD locks), never by a timeout. Items are plain values ([`bytemuck::Pod`]).
-#![cfg_attr(loom, allow(dead_code))]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::dbg_macro,
+    clippy::todo,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(loom, allow(dead_code, clippy::expect_used))]
 
 mod peer;
 mod pipe;
@@ -23,6 +32,8 @@ mod error;
 mod fork;
 #[cfg(not(loom))]
 mod header;
+#[cfg(not(loom))]
+mod liveness;
 #[cfg(not(loom))]
 mod lock;
 #[cfg(not(loom))]

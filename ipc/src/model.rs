@@ -15,11 +15,11 @@
 
 pub use crate::pipe::model::{Pipe, Receiver, Sender};
 
-use crate::peer::{Entry, JOINED, Membership, Peers, VACANT};
+use crate::peer::{Entry, JOINED, Membership, Peers, Repair, VACANT, vacate};
 use crate::queue::layout::{Control, Slot};
 use crate::queue::ring::{Refusal, Ring};
-use crate::sync::{self, Acquire, Release};
-use crate::wait::{Until, wait};
+use crate::sync::{self, AcqRel, Acquire, Release};
+use crate::wait::Until;
 use bytemuck::Pod;
 use loom::sync::Arc;
 use loom::sync::atomic::AtomicU32;
@@ -126,8 +126,8 @@ struct Memory<T> {
     control: Control,
     slots: Box<[Slot<T>]>,
     entries: Box<[Entry]>,
-    /// What the kernel knows: the locks on the entries. 1: released by a death.
-    dead: Box<[AtomicU32]>,
+    /// What the kernel knows: the locks on the entries. 1: somebody holds it.
+    locked: Box<[AtomicU32]>,
     repairing: loom::sync::Mutex<()>,
 }
 
@@ -150,26 +150,45 @@ impl<T: Pod> Queue<T> {
             control: Control::new(),
             slots: (0..capacity).map(Slot::new).collect(),
             entries: (0..peers).map(|_| Entry::new()).collect(),
-            dead: (0..peers).map(|_| AtomicU32::new(0)).collect(),
+            locked: (0..peers).map(|_| AtomicU32::new(0)).collect(),
             repairing: loom::sync::Mutex::new(()),
         }))
     }
 
-    /// Becomes participant `number`. Each number may be taken once.
+    /// Becomes participant `number`, whose place nobody has.
     pub fn peer(&self, number: usize) -> Peer<T> {
-        self.0.entries[number].state.store(JOINED, Release);
-        Peer { memory: self.0.clone(), number }
+        self.join(number).expect("a place that nobody has")
+    }
+
+    /// Becomes participant `number`, unless that place is a living one's, or a dead one's that cannot be repaired yet.
+    pub fn join(&self, number: usize) -> Option<Peer<T>> {
+        if !self.0.lock(number) {
+            return None;
+        }
+        let peer = Peer { memory: self.0.clone(), number };
+        let entry = &self.0.entries[number];
+        if entry.state.load(Acquire) == JOINED {
+            let repaired = self.0.exclusively(|| {
+                let repaired = peer.ring().repair(number, &*self.0) == Repair::Done;
+                if repaired {
+                    vacate(entry);
+                }
+                repaired
+            });
+            if repaired != Some(true) {
+                self.0.unlock(number);
+                return None;
+            }
+        }
+        entry.intent.store(0, Release);
+        entry.state.store(JOINED, Release);
+        Some(peer)
     }
 
     /// Tells the kernel that participant `number` has died; sleepers look again, as they do after a slice of time.
     pub fn died(&self, number: usize) {
-        self.0.dead[number].store(1, Release);
+        self.0.unlock(number);
         sync::wake_everybody();
-    }
-
-    /// Whether participant `number` was declared dead.
-    pub fn is_dead(&self, number: usize) -> bool {
-        self.0.is_dead(number)
     }
 
     /// Whether a repair has made participant `number`'s place vacant.
@@ -178,9 +197,28 @@ impl<T: Pod> Queue<T> {
     }
 }
 
+impl<T> Memory<T> {
+    fn lock(&self, number: usize) -> bool {
+        self.locked[number].compare_exchange(0, 1, AcqRel, Acquire).is_ok()
+    }
+
+    fn unlock(&self, number: usize) {
+        self.locked[number].store(0, Release);
+    }
+}
+
 impl<T> Membership for Memory<T> {
     fn is_dead(&self, peer: usize) -> bool {
-        self.dead[peer].load(Acquire) == 1
+        self.locked[peer].load(Acquire) == 0
+    }
+
+    fn seize<R>(&self, peer: usize, settle: impl FnOnce() -> R) -> Option<R> {
+        if !self.lock(peer) {
+            return None;
+        }
+        let result = settle();
+        self.unlock(peer);
+        Some(result)
     }
 
     fn exclusively<R>(&self, repair: impl FnOnce() -> R) -> Option<R> {
@@ -213,11 +251,8 @@ impl<T: Pod> Peer<T> {
 
     /// Puts as many values as there is room for in one claim; says how many.
     pub fn try_put_batch(&self, values: &[T]) -> usize {
-        match self.ring().try_put(values) {
-            Ok(put) => {
-                self.ring().items().wake(put as u32);
-                put
-            }
+        match self.ring().put_and_wake(values) {
+            Ok(put) => put,
             Err(Refusal::NotReady) => 0,
             Err(refusal) => panic!("{refusal:?}"),
         }
@@ -231,71 +266,55 @@ impl<T: Pod> Peer<T> {
 
     /// Takes up to `into.len()` items in one claim; says how many.
     pub fn try_get_batch(&self, into: &mut [T]) -> usize {
-        match self.ring().try_get(into) {
-            Ok(got) => {
-                self.ring().space().wake(got as u32);
-                got
-            }
-            Err(Refusal::NotReady | Refusal::Closed) => 0,
+        match self.ring().get_and_wake(into) {
+            Ok(got) => got,
+            Err(Refusal::NotReady | Refusal::Ending | Refusal::Closed) => 0,
             Err(Refusal::Corrupt) => panic!("corrupt"),
         }
     }
 
-    /// Takes an item and gives it back unread, as a consumer whose work panics does. False: there was none.
-    pub fn claim_and_put_back(&self) -> bool {
-        let Ok(p) = self.ring().try_claim() else { return false };
-        self.ring().put_back(p);
-        self.ring().items().wake(1);
-        true
+    /// Claims an item without taking it yet; says its position.
+    pub fn claim(&self) -> Option<u64> {
+        self.ring().try_claim().ok()
+    }
+
+    /// Gives a claimed item back unread, as a consumer whose work panics does.
+    pub fn put_back(&self, position: u64) {
+        self.ring().put_back_and_wake(position);
     }
 
     /// Puts a value; sleeps while there is no room. False: closed.
     pub fn put(&self, value: T) -> bool {
-        let ring = self.ring();
-        let look = || match ring.try_put(&[value]) {
-            Err(Refusal::NotReady) => None,
-            outcome => Some(outcome),
-        };
-        let outcome = wait(ring.space(), Until::Forever, look, || {
-            self.recover();
-        });
-        match outcome {
-            Some(Ok(_)) => {
-                ring.items().wake(1);
-                true
-            }
-            Some(Err(Refusal::Closed)) => false,
-            other => panic!("{other:?}"),
+        match self.ring().wait_and_put(&*self.memory, value, Until::Forever) {
+            Ok(()) => true,
+            Err(Refusal::Closed) => false,
+            Err(refusal) => panic!("{refusal:?}"),
         }
     }
 
     /// Takes an item; sleeps while there is none. `None`: closed and drained.
     pub fn get(&self) -> Option<T> {
         let ring = self.ring();
-        let look = || match ring.try_claim() {
-            Err(Refusal::NotReady) => None,
-            outcome => Some(outcome),
-        };
-        let outcome = wait(ring.items(), Until::Forever, look, || {
-            self.recover();
-        });
-        match outcome {
-            Some(Ok(p)) => {
+        match ring.wait_and_claim(&*self.memory, Until::Forever) {
+            Ok(p) => {
                 let value = ring.read(p);
-                ring.release(p);
-                ring.space().wake(1);
+                ring.release_and_wake(p);
                 Some(value)
             }
-            Some(Err(Refusal::Closed)) => None,
-            other => panic!("{other:?}"),
+            Err(Refusal::Closed) => None,
+            Err(refusal) => panic!("{refusal:?}"),
         }
     }
 
     /// Closes the ring and wakes everybody.
     pub fn close(&self) {
-        if self.ring().close() {
-            self.ring().wake_all();
-        }
+        self.ring().close_and_wake();
+    }
+
+    /// Leaves: the place is free for another one.
+    pub fn leave(self) {
+        vacate(&self.memory.entries[self.number]);
+        self.memory.unlock(self.number);
     }
 
     /// Repairs for the dead; says for how many.

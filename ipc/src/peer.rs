@@ -15,7 +15,8 @@
 //!
 //! 1. The lock is taken before the entry is written, and let go of after the entry is vacant: a living participant's entry
 //!    never looks dead.
-//! 2. Who wins the lock of an entry that still is `JOINED` has found a dead one's words, and repairs before it writes its own.
+//! 2. Who wins the lock of an entry that still is `JOINED` has found a dead one's words, and repairs before it writes its own or lets go. Nothing less shows a
+//!    death: between a look at the state and one at the lock a living holder may have left, and another one joined.
 //!
 //! # Repair
 //! 3. One repairer at a time (a lock of its own, which a dead repairer lets go of). Without it a slow repairer could take a
@@ -95,8 +96,11 @@ unsafe impl Send for Peers<'_> {}
 
 /// Who lives, and the right to repair: what the algorithms need to know of the world.
 pub(crate) trait Membership {
-    /// Whether nobody holds the lock of this entry.
+    /// Whether nobody holds the lock of this entry, at this moment.
     fn is_dead(&self, peer: usize) -> bool;
+
+    /// Runs `settle` holding the lock of this entry, unless somebody has it (then `None`). Never waits.
+    fn seize<R>(&self, peer: usize, settle: impl FnOnce() -> R) -> Option<R>;
 
     /// Runs `repair` unless another repairer is at work (then `None`). Never waits.
     fn exclusively<R>(&self, repair: impl FnOnce() -> R) -> Option<R>;
@@ -120,19 +124,23 @@ pub(crate) fn recover(
     me: usize,
     mut repair: impl FnMut(usize) -> Repair,
 ) -> usize {
-    let dead = |peer: usize| peers.entry(peer).state.load(Acquire) == JOINED && members.is_dead(peer);
-    if !(0..peers.count()).any(|peer| peer != me && dead(peer)) {
+    let joined = |peer: usize| peers.entry(peer).state.load(Acquire) == JOINED;
+    let perhaps_dead = |&peer: &usize| peer != me && joined(peer) && members.is_dead(peer);
+    if !(0..peers.count()).any(|peer| perhaps_dead(&peer)) {
         return 0;
     }
     members
         .exclusively(|| {
             let mut repaired = 0;
-            for peer in (0..peers.count()).filter(|&peer| peer != me) {
-                // Looked at again under the lock: another repairer may have been here.
-                if dead(peer) && repair(peer) == Repair::Done {
-                    vacate(peers.entry(peer));
-                    repaired += 1;
-                }
+            for peer in (0..peers.count()).filter(perhaps_dead) {
+                let settled = members.seize(peer, || {
+                    let settled = joined(peer) && repair(peer) == Repair::Done;
+                    if settled {
+                        vacate(peers.entry(peer));
+                    }
+                    settled
+                });
+                repaired += usize::from(settled == Some(true));
             }
             repaired
         })

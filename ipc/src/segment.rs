@@ -3,35 +3,23 @@
 //! A segment is built whole and then published in one step: an anonymous one (a memfd, sealed against shrinking, growing and
 //! further seals) by handing out its descriptor, a named one by linking its nameless file into `/dev/shm`. Every page is
 //! reserved at creation. Whoever attaches checks the header first.
-//!
-//! # Liveness
-//! Each `Segment` opens its file once more and takes OFD locks on that open file description, far beyond the data: one byte for
-//! each entry it holds, and one for the right to repair. The kernel lets go of them when the process ends. Locks of one
-//! description do not exclude each other, so the entries that this `Segment` holds are also kept in a table of its own.
 
 use crate::error::{Error, Mismatch};
-use crate::fork::{self, Epoch};
+use crate::fork::Epoch;
 #[cfg(feature = "shared_memory")]
 use crate::header::has_magic;
 use crate::header::{Blueprint, Geometry, HEADER_BYTES, MAX_PEERS};
+use crate::liveness::Locks;
 use crate::mapping::Mapping;
 use crate::peer::{self, Entry, JOINED, Membership, Peers, Repair};
 use crate::sync::{Acquire, Relaxed, Release};
 use crate::sys::{self, FileFacts};
-use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// The byte whose lock is the right to repair; the bytes after it belong to the entries.
-const REPAIR_BYTE: i64 = 1 << 61;
+use std::sync::Arc;
 
 /// How often a newcomer tries to become the repairer before it looks for another entry.
 const PATIENCE: u32 = 1000;
-
-fn entry_byte(peer: usize) -> i64 {
-    REPAIR_BYTE + 1 + peer as i64
-}
 
 /// Shared memory that was created or attached, mapped into this process. Clones share the mapping and the descriptor.
 ///
@@ -54,13 +42,7 @@ struct Inner {
     map: Mapping,
     geometry: Geometry,
     file: OwnedFd,
-    /// The description that carries this segment's locks. In a forked child the number is closed and perhaps another's.
-    locks: ManuallyDrop<OwnedFd>,
-    epoch: Epoch,
-    /// Which entries are held through `locks`.
-    held: Mutex<Vec<bool>>,
-    /// Excludes repairers of this process, as the lock on `REPAIR_BYTE` does others.
-    repairing: Mutex<()>,
+    locks: Locks,
 }
 
 impl Segment {
@@ -180,18 +162,8 @@ impl Segment {
     }
 
     fn assemble(map: Mapping, file: OwnedFd, geometry: Geometry) -> Result<Segment, Error> {
-        let epoch = Epoch::current()?;
-        let locks = sys::open_again(&file)?;
-        fork::close_on_fork(locks.as_raw_fd());
-        Ok(Segment(Arc::new(Inner {
-            map,
-            geometry,
-            file,
-            locks: ManuallyDrop::new(locks),
-            epoch,
-            held: Mutex::new(vec![false; geometry.peers]),
-            repairing: Mutex::new(()),
-        })))
+        let locks = Locks::open(&file, geometry.peers)?;
+        Ok(Segment(Arc::new(Inner { map, geometry, file, locks })))
     }
 
     // --- what it is ----------------------------------------------------------------------------------------------
@@ -227,12 +199,12 @@ impl Segment {
     /// Whether this process is the one that created or attached it, and not a forked child of that.
     #[inline]
     pub fn is_own(&self) -> bool {
-        self.0.epoch.is_current()
+        self.0.locks.epoch().is_current()
     }
 
     #[inline]
     pub(crate) fn epoch(&self) -> Epoch {
-        self.0.epoch
+        self.0.locks.epoch()
     }
 
     // --- participants --------------------------------------------------------------------------------------------
@@ -273,12 +245,9 @@ impl Segment {
         if !self.is_own() {
             return Err(Error::Forked);
         }
-        let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held[peer] || !sys::try_lock_byte(self.lock_fd(), entry_byte(peer))? {
+        if !self.0.locks.try_hold(peer)? {
             return Ok(None);
         }
-        held[peer] = true;
-        drop(held);
         // From here on dropping `member` lets go of the lock; the entry still is as it was found.
         let mut member = Member { segment: self.clone(), peer, joined: false };
         let entry = self.peers().entry(peer);
@@ -310,10 +279,6 @@ impl Segment {
         member.joined = true;
         Ok(Some(member))
     }
-
-    fn lock_fd(&self) -> BorrowedFd<'_> {
-        self.0.locks.as_fd()
-    }
 }
 
 impl AsFd for Segment {
@@ -333,33 +298,23 @@ impl std::fmt::Debug for Segment {
     }
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        // In a forked child the descriptor is closed already, and its number may be another's.
-        if self.epoch.is_current() {
-            fork::forget(self.locks.as_raw_fd());
-            // SAFETY: dropped once, here, and not used again.
-            unsafe { ManuallyDrop::drop(&mut self.locks) };
-        }
-    }
-}
-
 impl Membership for Segment {
     fn is_dead(&self, peer: usize) -> bool {
-        let held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
-        // What cannot be told counts as alive: repairing for the living would break the protocol, waiting does not.
-        !held[peer] && sys::is_byte_locked(self.lock_fd(), entry_byte(peer)).is_ok_and(|locked| !locked)
+        self.0.locks.is_free(peer)
+    }
+
+    fn seize<R>(&self, peer: usize, settle: impl FnOnce() -> R) -> Option<R> {
+        if !self.0.locks.try_hold(peer).ok()? {
+            return None;
+        }
+        let result = settle();
+        self.0.locks.let_go(peer);
+        Some(result)
     }
 
     fn exclusively<R>(&self, repair: impl FnOnce() -> R) -> Option<R> {
-        let _this_process = self.0.repairing.try_lock().ok()?;
-        if !sys::try_lock_byte(self.lock_fd(), REPAIR_BYTE).ok()? {
-            return None;
-        }
-        let result = repair();
-        // If this failed, the lock would stay with this process and repair with it alone: no harm to others' data.
-        let _ = sys::unlock_byte(self.lock_fd(), REPAIR_BYTE);
-        Some(result)
+        let _repairer = self.0.locks.try_repair()?;
+        Some(repair())
     }
 }
 
@@ -389,10 +344,7 @@ impl Drop for Member {
         if self.joined && entry.state.load(Acquire) == JOINED {
             peer::vacate(entry);
         }
-        let mut held = self.segment.0.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held[self.peer] = false;
-        // Should this fail, the entry is vacant and stays locked until this process ends.
-        let _ = sys::unlock_byte(self.segment.lock_fd(), entry_byte(self.peer));
+        self.segment.0.locks.let_go(self.peer);
     }
 }
 

@@ -77,7 +77,7 @@ impl QueueOptions {
     /// # Errors
     /// [`Error::Capacity`], [`Error::Peers`].
     pub fn shmem_size<T: Pod>(self) -> Result<usize, Error> {
-        let geometry = segment::possible(&handle::blueprint::<T>(), self.slots::<T>()?, self.peers)?;
+        let geometry = segment::possible(&handle::blueprint::<T>(), self.slots()?, self.peers)?;
         usize::try_from(geometry.total).map_err(|_| Error::NoMemory { bytes: geometry.total })
     }
 
@@ -107,7 +107,7 @@ impl QueueOptions {
     pub fn create_in<T: Pod>(self, shmem: Shmem) -> Result<SimpleQueue<T>, Error> {
         let adopted = Adopted::new(shmem)?;
         let blueprint = handle::blueprint::<T>();
-        let slots = self.slots::<T>()?;
+        let slots = self.slots()?;
         let layout = |slots| blueprint.geometry(slots, self.peers);
         let fits = |geometry: &Geometry| geometry.total <= adopted.bytes;
         let geometry = segment::possible(&blueprint, slots, self.peers)?;

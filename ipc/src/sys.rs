@@ -3,7 +3,6 @@
 //! A call that the kernel may interrupt is repeated.
 
 use crate::error::Error;
-use crate::sync::Woken;
 use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, FcntlArg, OFlag, SealFlag};
 use nix::sys::memfd::MFdFlags;
 use nix::sys::mman::{self, MapFlags, ProtFlags};
@@ -229,21 +228,19 @@ pub(crate) fn is_byte_locked(file: BorrowedFd<'_>, byte: i64) -> Result<bool, Er
 
 // --- futex -----------------------------------------------------------------------------------------------------
 
-/// Sleeps while `word` is `expected`, at most for `timeout`.
-pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> Woken {
+/// Sleeps while `word` is `expected`, at most for `timeout`. May return for no reason; the caller looks again.
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) {
     let timeout = timeout.map(|t| futex::Timespec {
         tv_sec: t.as_secs().try_into().unwrap_or(i64::MAX),
         tv_nsec: t.subsec_nanos().into(),
     });
-    match futex::wait(word, futex::Flags::empty(), expected, timeout.as_ref()) {
-        Err(rustix::io::Errno::TIMEDOUT) => Woken::TimedOut,
-        Ok(()) | Err(_) => Woken::Perhaps,
-    }
+    let _ = futex::wait(word, futex::Flags::empty(), expected, timeout.as_ref());
 }
 
 /// Wakes up to `n` sleepers; says how many slept.
 pub(crate) fn futex_wake(word: &AtomicU32, n: u32) -> usize {
-    futex::wake(word, futex::Flags::empty(), n).unwrap_or(0)
+    // The kernel reads the number as signed, and wakes one if it is negative.
+    futex::wake(word, futex::Flags::empty(), n.min(i32::MAX as u32)).unwrap_or(0)
 }
 
 // --- fork ------------------------------------------------------------------------------------------------------
@@ -343,4 +340,43 @@ pub(crate) fn page_size() -> usize {
         .flatten()
         .and_then(|n| usize::try_from(n).ok())
         .unwrap_or(4096)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::Ordering;
+
+    /// Whether a thread of this process sleeps in a futex.
+    fn is_asleep(thread: libc::pid_t) -> bool {
+        std::fs::read_to_string(format!("/proc/self/task/{thread}/syscall"))
+            .is_ok_and(|line| line.split(' ').next() == Some(&libc::SYS_futex.to_string()))
+    }
+
+    /// The kernel reads the number of those to wake as signed: of `u32::MAX` it would make -1, and wake one.
+    #[test]
+    fn a_wake_of_all_wakes_all() {
+        static WORD: AtomicU32 = AtomicU32::new(0);
+        let (tell, told) = std::sync::mpsc::channel();
+        let threads: Vec<_> = (0..3)
+            .map(|_| {
+                let tell = tell.clone();
+                std::thread::spawn(move || {
+                    // SAFETY: a plain system call.
+                    tell.send(unsafe { libc::gettid() }).unwrap();
+                    while WORD.load(Ordering::Acquire) == 0 {
+                        futex_wait(&WORD, 0, None);
+                    }
+                })
+            })
+            .collect();
+        for thread in told.iter().take(3) {
+            while !is_asleep(thread) {
+                std::thread::yield_now();
+            }
+        }
+        WORD.store(1, Ordering::Release);
+        assert_eq!(futex_wake(&WORD, u32::MAX), 3);
+        threads.into_iter().for_each(|t| t.join().unwrap());
+    }
 }

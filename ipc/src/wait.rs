@@ -24,12 +24,15 @@
 //! if no waiter has announced itself since N3, and who announced before N3 does not sleep on the word of N3. That is why W1
 //! changes the count even when `WAITING` is set: a model in which it does not loses a wake-up.
 //!
+//! A wake-up says that the word changed, not that the sleeper's condition holds. Where a sleeper can be woken in vain and another's turn comes later, as
+//! with items that are published out of order, whoever does get on passes the wake-up on (`Ring::wake_for_next_item`).
+//!
 //! # Death
 //! A waker that is killed between N1 and N4 leaves sleepers behind, so nobody sleeps for longer than a slice without
 //! looking again, and whoever repairs for the dead wakes all. A waiter that is killed leaves `WAITING` set, which costs one
 //! needless wake (N5).
 
-use crate::sync::{self, AtomicU32, Relaxed, SeqCst, Woken, fence};
+use crate::sync::{self, AtomicU32, Relaxed, SeqCst, fence};
 #[cfg(not(loom))]
 use std::time::{Duration, Instant};
 
@@ -127,8 +130,8 @@ pub(crate) const SLICE: Duration = Duration::from_millis(100);
 
 /// Calls `look` until it gives something, or until the time is over: `None`.
 ///
-/// `check` is called before the first sleep and after each slice in which nothing happened: there the caller looks
-/// for dead peers.
+/// `check` is called before the first sleep, and once a slice as long as nothing is found, however often the sleeper is woken meanwhile: there
+/// the caller looks for dead peers.
 #[cfg(not(loom))]
 pub(crate) fn wait<R>(
     word: &WaitWord,
@@ -150,6 +153,7 @@ pub(crate) fn wait<R>(
         sync::yield_now();
     }
     check();
+    let mut checked_at = Instant::now();
     loop {
         let ticket = word.announce();
         if let Some(found) = look() {
@@ -160,8 +164,10 @@ pub(crate) fn wait<R>(
             Some(left) => left.min(SLICE),
             None => SLICE,
         };
-        if sync::futex_wait(&word.0, ticket.0, Some(slice)) == Woken::TimedOut {
+        sync::futex_wait(&word.0, ticket.0, Some(slice));
+        if checked_at.elapsed() >= SLICE {
             check();
+            checked_at = Instant::now();
         }
     }
 }
@@ -179,8 +185,7 @@ pub(crate) fn wait<R>(
         if let Some(found) = look() {
             return Some(found);
         }
-        if sync::futex_wait(&word.0, ticket.0, None) == Woken::Perhaps {
-            check();
-        }
+        sync::futex_wait(&word.0, ticket.0, None);
+        check();
     }
 }

@@ -96,6 +96,12 @@ impl Drop for Unlink {
     }
 }
 
+/// Ends this test binary should it still run `limit` from now on: for calls without a timeout that a fault would make hang.
+pub fn end_after(limit: std::time::Duration) {
+    // SAFETY: asks the kernel for a signal; the last call counts.
+    unsafe { libc::alarm(limit.as_secs() as u32) };
+}
+
 /// A source of numbers that are the same in every run with the same seed (xorshift, Marsaglia 2003).
 pub struct Random(pub u64);
 

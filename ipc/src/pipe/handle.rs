@@ -2,7 +2,7 @@
 
 use super::grant::ReadGrant;
 use super::layout;
-use super::map::{BLUEPRINT, Memory};
+use super::map::{BLUEPRINT, Memory, ROLES};
 use super::receiver::Receiver;
 use super::role::{Role, Side};
 use super::sender::Sender;
@@ -50,7 +50,7 @@ impl Pipe {
     /// # Errors
     /// [`Error::Capacity`], [`Error::NoMemory`], [`Error::Os`].
     pub fn new(capacity: usize) -> Result<Pipe, Error> {
-        Pipe::map(Segment::anonymous(&BLUEPRINT, ring_bytes(capacity)?, 2)?)
+        Pipe::map(Segment::anonymous(&BLUEPRINT, ring_bytes(capacity)?, ROLES)?)
     }
 
     /// Makes a named pipe, which stays until it is [unlinked](Self::unlink).
@@ -58,7 +58,7 @@ impl Pipe {
     /// # Errors
     /// [`Error::Exists`], [`Error::Name`], and as [`new`](Self::new).
     pub fn create(name: &str, capacity: usize) -> Result<Pipe, Error> {
-        Pipe::map(Segment::create(name, &BLUEPRINT, ring_bytes(capacity)?, 2)?)
+        Pipe::map(Segment::create(name, &BLUEPRINT, ring_bytes(capacity)?, ROLES)?)
     }
 
     /// Opens the pipe of that name.

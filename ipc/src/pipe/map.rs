@@ -11,7 +11,7 @@
 
 use super::layout::{self, Control};
 use super::ring::Ring;
-use crate::error::Error;
+use crate::error::{Error, Mismatch};
 use crate::header::{Blueprint, Item, Kind};
 use crate::segment::Segment;
 use crate::sys;
@@ -26,6 +26,9 @@ pub(crate) const BLUEPRINT: Blueprint = Blueprint {
     body_len: |bytes| layout::body_len(bytes, sys::page_size() as u64),
 };
 
+/// The participants of a pipe: a sender and a receiver.
+pub(crate) const ROLES: usize = 2;
+
 /// A pipe's segment and the mirrored mapping of its data.
 pub(crate) struct Memory {
     data: Mirror,
@@ -35,8 +38,14 @@ pub(crate) struct Memory {
 impl Memory {
     /// Maps the pipe in a segment that was checked against the blueprint.
     pub(crate) fn map(segment: Segment) -> Result<Self, Error> {
+        let (capacity, peers) = (segment.capacity(), segment.max_peers());
+        if peers != ROLES {
+            return Err(
+                Mismatch::Geometry { capacity, peers: u32::try_from(peers).unwrap_or(u32::MAX) }.into()
+            );
+        }
         let offset = layout::data_offset(segment.body_offset(), sys::page_size() as u64);
-        Ok(Memory { data: Mirror::map(&segment, offset, segment.capacity())?, segment })
+        Ok(Memory { data: Mirror::map(&segment, offset, capacity)?, segment })
     }
 
     pub(crate) fn segment(&self) -> &Segment {
@@ -96,7 +105,7 @@ mod tests {
 
     #[test]
     fn what_is_written_behind_the_end_stands_at_the_beginning() {
-        let segment = Segment::anonymous(&BLUEPRINT, 8192, 2).expect("two pages");
+        let segment = Segment::anonymous(&BLUEPRINT, 8192, ROLES).expect("two pages");
         let memory = Memory::map(segment).expect("mapped");
         let base = memory.data.base.as_ptr();
         // SAFETY: within the two mappings of 8192 bytes each; nobody else has them.

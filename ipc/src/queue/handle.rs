@@ -3,9 +3,10 @@
 use super::layout::{self, Control};
 use super::ring::{Refusal, Ring};
 use crate::error::{Error, GetError, PutBatchError, PutError};
+use crate::fork::Epoch;
 use crate::header::{Blueprint, Item, Kind};
 use crate::segment::{Member, Segment};
-use crate::wait::{self, Until};
+use crate::wait::Until;
 use bytemuck::Pod;
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -103,7 +104,7 @@ impl QueueOptions {
     /// # Errors
     /// [`Error::Capacity`], [`Error::Peers`], [`Error::NoMemory`], [`Error::Os`].
     pub fn anonymous<T: Pod>(self) -> Result<SimpleQueue<T>, Error> {
-        let capacity = self.slots::<T>()?;
+        let capacity = self.slots()?;
         let segment = Segment::build_anonymous(&blueprint::<T>(), capacity, self.peers, |body| {
             init::<T>(body, capacity)
         })?;
@@ -115,7 +116,7 @@ impl QueueOptions {
     /// # Errors
     /// [`Error::Exists`], [`Error::Name`], and as [`anonymous`](Self::anonymous).
     pub fn create<T: Pod>(self, name: &str) -> Result<SimpleQueue<T>, Error> {
-        let capacity = self.slots::<T>()?;
+        let capacity = self.slots()?;
         let segment = Segment::build_named(name, &blueprint::<T>(), capacity, self.peers, |body| {
             init::<T>(body, capacity)
         })?;
@@ -139,7 +140,7 @@ impl QueueOptions {
         }
     }
 
-    pub(crate) fn slots<T: Pod>(self) -> Result<u64, Error> {
+    pub(crate) fn slots(self) -> Result<u64, Error> {
         let max = 1 << 62;
         let rounded = self.capacity.checked_next_power_of_two().filter(|_| self.capacity > 0);
         rounded.map(|c| c as u64).ok_or(Error::Capacity { capacity: self.capacity, max })
@@ -278,38 +279,15 @@ impl<T: Pod> SimpleQueue<T> {
         if !self.member.segment().epoch().is_current() {
             return Err(PutError::Forked(()));
         }
-        match self.ring.try_put(values) {
-            Ok(put) => {
-                self.ring.items().wake(put as u32);
-                Ok(put)
-            }
-            Err(Refusal::NotReady) => {
-                self.count_refusal();
-                Err(PutError::Full(()))
-            }
-            Err(Refusal::Closed) => Err(PutError::Closed(())),
-            Err(Refusal::Corrupt) => Err(PutError::Corrupt(())),
-        }
+        self.ring.put_and_wake(values).map_err(|refusal| {
+            self.count_refusal();
+            explain_put(refusal, ())
+        })
     }
 
-    #[cold]
     fn put_until(&mut self, value: T, until: Until) -> Result<(), PutError<T>> {
-        let ring = &self.ring;
-        let look = || match ring.try_put(&[value]) {
-            Err(Refusal::NotReady) => None,
-            outcome => Some(outcome),
-        };
-        match wait::wait(ring.space(), until, look, || {
-            ring.recover(self.member.segment());
-        }) {
-            Some(Ok(_)) => {
-                ring.items().wake(1);
-                Ok(())
-            }
-            None | Some(Err(Refusal::NotReady)) => Err(PutError::Full(value)),
-            Some(Err(Refusal::Closed)) => Err(PutError::Closed(value)),
-            Some(Err(Refusal::Corrupt)) => Err(PutError::Corrupt(value)),
-        }
+        let outcome = self.ring.wait_and_put(self.member.segment(), value, until);
+        outcome.map_err(|refusal| explain_put(refusal, value))
     }
 
     // --- get ---------------------------------------------------------------------------------------------------
@@ -365,13 +343,7 @@ impl<T: Pod> SimpleQueue<T> {
             return Ok(0);
         }
         self.check_epoch()?;
-        match self.ring.try_get(into) {
-            Ok(got) => {
-                self.ring.space().wake(got as u32);
-                Ok(got)
-            }
-            Err(refusal) => self.explain(refusal),
-        }
+        self.ring.get_and_wake(into).map_err(|refusal| self.explain_get(refusal))
     }
 
     /// Takes the next item, as soon as there is one, and calls `work` with it while its place in the queue is still held.
@@ -398,11 +370,9 @@ impl<T: Pod> SimpleQueue<T> {
     }
 
     fn work_on<R>(&mut self, p: u64, work: impl FnOnce(T) -> R) -> R {
-        let held = Held { ring: &self.ring, p };
+        let held = Held { ring: &self.ring, epoch: self.member.segment().epoch(), p };
         let result = work(self.ring.read(p));
-        std::mem::forget(held);
-        self.ring.release(p);
-        self.ring.space().wake(1);
+        held.release();
         result
     }
 
@@ -423,33 +393,17 @@ impl<T: Pod> SimpleQueue<T> {
     #[inline]
     fn attempt_claim(&mut self) -> Result<u64, GetError> {
         self.check_epoch()?;
-        match self.ring.try_claim() {
-            Ok(p) => Ok(p),
-            Err(refusal) => self.explain(refusal).and_then(|_| self.attempt_claim()),
-        }
+        self.ring.try_claim().map_err(|refusal| self.explain_get(refusal))
     }
 
-    #[cold]
     fn wait_for_claim(&mut self, until: Until) -> Result<u64, GetError> {
-        let ring = &self.ring;
-        let look = || match ring.try_claim() {
-            Err(Refusal::NotReady) => None,
-            outcome => Some(outcome),
-        };
-        match wait::wait(ring.items(), until, look, || {
-            ring.recover(self.member.segment());
-        }) {
-            None => Err(GetError::Empty),
-            Some(Ok(p)) => Ok(p),
-            Some(Err(_)) => self.attempt_claim(),
-        }
+        self.ring.wait_and_claim(self.member.segment(), until).map_err(|refusal| self.explain_get(refusal))
     }
 
     #[inline]
     fn take(&self, p: u64) -> T {
         let value = self.ring.read(p);
-        self.ring.release(p);
-        self.ring.space().wake(1);
+        self.ring.release_and_wake(p);
         value
     }
 
@@ -462,8 +416,8 @@ impl<T: Pod> SimpleQueue<T> {
 
     /// Closes the queue for all participants: nothing can be put any more, what was put can still be got. Wakes everybody.
     pub fn close(&self) {
-        if self.is_usable() && self.ring.close() {
-            self.ring.wake_all();
+        if self.is_usable() {
+            self.ring.close_and_wake();
         }
     }
 
@@ -501,18 +455,13 @@ impl<T: Pod> SimpleQueue<T> {
         self.member.segment().is_own()
     }
 
-    /// Turns a consumer's refusal into an error; `Ok` if it should look again.
     #[cold]
-    fn explain(&mut self, refusal: Refusal) -> Result<usize, GetError> {
+    fn explain_get(&mut self, refusal: Refusal) -> GetError {
+        self.count_refusal();
         match refusal {
-            Refusal::NotReady => {
-                self.count_refusal();
-                Err(GetError::Empty)
-            }
-            // Before the end is declared: an item in a dead consumer's hands is not drained.
-            Refusal::Closed if self.ring.recover(self.member.segment()) > 0 => Ok(0),
-            Refusal::Closed => Err(GetError::Closed),
-            Refusal::Corrupt => Err(GetError::Corrupt),
+            Refusal::NotReady | Refusal::Ending => GetError::Empty,
+            Refusal::Closed => GetError::Closed,
+            Refusal::Corrupt => GetError::Corrupt,
         }
     }
 
@@ -544,15 +493,38 @@ impl<T: Pod> std::fmt::Debug for SimpleQueue<T> {
 }
 
 /// A position held during a call of the user's; dropped by a panic, it goes back.
+///
+/// If the call forked and returned in the child too, the position is the parent's, and nothing happens here.
 struct Held<'a, T: Pod> {
     ring: &'a Ring<'static, T>,
+    epoch: Epoch,
     p: u64,
+}
+
+impl<T: Pod> Held<'_, T> {
+    fn release(self) {
+        if self.epoch.is_current() {
+            self.ring.release_and_wake(self.p);
+        }
+        std::mem::forget(self);
+    }
 }
 
 impl<T: Pod> Drop for Held<'_, T> {
     fn drop(&mut self) {
-        self.ring.put_back(self.p);
-        self.ring.items().wake(1);
+        if self.epoch.is_current() {
+            self.ring.put_back_and_wake(self.p);
+        }
+    }
+}
+
+/// A producer's refusal as an error that hands the value back.
+#[cold]
+fn explain_put<T>(refusal: Refusal, value: T) -> PutError<T> {
+    match refusal {
+        Refusal::NotReady | Refusal::Ending => PutError::Full(value),
+        Refusal::Closed => PutError::Closed(value),
+        Refusal::Corrupt => PutError::Corrupt(value),
     }
 }
 

@@ -56,6 +56,12 @@ pub(crate) const fn orphaned(p: u64) -> u64 {
     (p % POSITIONS) << 2 | ORPHANED
 }
 
+/// Whether the turn is `free` of any position.
+#[inline]
+pub(crate) const fn is_free(turn: u64) -> bool {
+    turn & 3 == FREE
+}
+
 /// The position of an orphan's turn.
 #[inline]
 pub(crate) const fn orphan_position(turn: u64) -> Option<u64> {

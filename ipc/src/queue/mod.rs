@@ -2,6 +2,7 @@
 
 pub(crate) mod layout;
 pub(crate) mod ring;
+mod waiting;
 
 #[cfg(not(loom))]
 pub(crate) mod handle;

@@ -39,7 +39,7 @@
 //! The ring is Vyukov's bounded MPMC queue (2010) with the announcement added. Unlike rings that publish in the order of their claims, a producer that loses
 //! its processor between P3 and P5 holds up the consumers at its own position alone.
 
-use super::layout::{CLOSED, Control, Slot, free, orphan_position, orphaned, published, skipped};
+use super::layout::{CLOSED, Control, Slot, free, is_free, orphan_position, orphaned, published, skipped};
 use crate::peer::{self, JOINED, Membership, Peers, Repair};
 use crate::sync::{AcqRel, Acquire, Relaxed, Release, spin_loop};
 use crate::wait::WaitWord;
@@ -53,7 +53,9 @@ use std::ptr::NonNull;
 pub(crate) enum Refusal {
     /// The slot at the end that was looked at is not ready: full for a producer, empty for a consumer.
     NotReady,
-    /// Closed; for a consumer: and drained.
+    /// To a consumer: closed, and all positions are claimed; but an item is in another consumer's hands, and may come back.
+    Ending,
+    /// Closed; for a consumer: and no item is left, in a slot or in a consumer's hands.
     Closed,
     /// Invariant 3 does not hold.
     Corrupt,
@@ -97,10 +99,11 @@ impl Intent {
         self.side() == Some(side) && (position.wrapping_sub(self.0) & Self::LOW) < self.count()
     }
 
-    /// The positions below `end` that this covers, if they lie within `capacity` of it.
+    /// The positions below `end` that this covers, if one of them may be in its maker's hands: such a one lies within a lap of `end`,
+    /// and the first of its batch no further ahead of it than the batch is long.
     fn claimed_below(self, end: u64, capacity: u64) -> Range<u64> {
         let back = end.wrapping_sub(self.0) & Self::LOW;
-        if back == 0 || back > capacity.min(end) {
+        if back == 0 || back > (capacity + self.count()).min(end) {
             return 0..0;
         }
         let first = end - back;
@@ -165,7 +168,7 @@ impl<'a, T: Pod> Ring<'a, T> {
 
     // --- put ---------------------------------------------------------------------------------------------------
 
-    /// Puts as many of `values` as there is room for, in one claim; says how many.
+    /// Puts as many of `values`, which are not none, as there is room for, in one claim; says how many.
     #[inline]
     pub(crate) fn try_put(&self, values: &[T]) -> Result<usize, Refusal> {
         let wanted = (values.len().min(MAX_BATCH) as u64).min(self.capacity);
@@ -214,7 +217,7 @@ impl<'a, T: Pod> Ring<'a, T> {
 
     // --- get ---------------------------------------------------------------------------------------------------
 
-    /// Takes up to `into.len()` items in one claim; says how many.
+    /// Takes up to `into.len()` items, which is not zero, in one claim; says how many.
     #[inline]
     pub(crate) fn try_get(&self, into: &mut [T]) -> Result<usize, Refusal> {
         let claim = self.claim_published(into.len().min(MAX_BATCH) as u64)?;
@@ -248,17 +251,18 @@ impl<'a, T: Pod> Ring<'a, T> {
     pub(crate) fn put_back(&self, p: u64) {
         self.slot(p).turn.store(orphaned(p), Release);
         self.tell_of_orphan();
-        // Last: a living peer whose intent covers an orphan would hold up the repair for whoever adopts it.
+        // Cleared, as a living peer whose intent covers an orphan would hold up the repair for whoever adopts it; and last, as repair relies on
+        // the count of orphans to have changed before.
         self.announce(Intent::NONE);
     }
 
     /// G1 to G3, for up to `wanted` positions.
     #[inline]
     fn claim_published(&self, wanted: u64) -> Result<Claim, Refusal> {
-        if self.control.signals.0.orphans.load(Acquire) & PRESENT != 0 {
-            if let Some(p) = self.adopt() {
-                return Ok(Claim { first: p, count: 1 });
-            }
+        if self.control.signals.0.orphans.load(Acquire) & PRESENT != 0
+            && let Some(p) = self.adopt()
+        {
+            return Ok(Claim { first: p, count: 1 });
         }
         let head = &self.control.head.0;
         let mut announced = false;
@@ -280,16 +284,18 @@ impl<'a, T: Pod> Ring<'a, T> {
                 self.announce(Intent::new(Side::Get, p, 1));
                 announced = true;
                 if head.compare_exchange(p, p.wrapping_add(1), AcqRel, Relaxed).is_ok() {
-                    self.release(p);
-                    self.control.signals.0.space.wake(1);
+                    self.release_and_wake(p);
                     continue;
                 }
             } else if head.load(Relaxed) == p {
                 if turn > published(p) {
                     break Refusal::Corrupt; // invariant 3
                 }
-                let tail = self.control.tail.0.load(Acquire);
-                break if tail == p | CLOSED { Refusal::Closed } else { Refusal::NotReady };
+                break match self.control.tail.0.load(Acquire) {
+                    tail if tail != p | CLOSED => Refusal::NotReady,
+                    _ if self.is_drained() => Refusal::Closed,
+                    _ => Refusal::Ending,
+                };
             }
             spin_loop();
         };
@@ -297,6 +303,12 @@ impl<'a, T: Pod> Ring<'a, T> {
             self.announce(Intent::NONE);
         }
         Err(refusal)
+    }
+
+    /// Whether no slot holds an item. Told at the end, when all positions are claimed: what still is in a consumer's hands may come back.
+    #[cold]
+    fn is_drained(&self) -> bool {
+        (0..self.capacity).all(|index| is_free(self.slot(index).turn.load(Acquire)))
     }
 
     // --- orphans -----------------------------------------------------------------------------------------------
@@ -324,6 +336,11 @@ impl<'a, T: Pod> Ring<'a, T> {
         // None left. Who makes one changes the count afterwards, and then this fails.
         let _ = self.control.signals.0.orphans.compare_exchange(seen, seen & !PRESENT, AcqRel, Relaxed);
         None
+    }
+
+    /// Changes whenever a living consumer has made an orphan, before its intent is cleared.
+    fn orphans_made(&self) -> u32 {
+        self.control.signals.0.orphans.load(Acquire) & !PRESENT
     }
 
     /// Says that a slot has been orphaned: after the turn, so that no finder clears the sign too early.
@@ -369,6 +386,25 @@ impl<'a, T: Pod> Ring<'a, T> {
         self.capacity as usize
     }
 
+    /// Passes a wake-up on, after a consumer that had waited has claimed an item.
+    ///
+    /// Positions may be published out of order, so a sleeper may have been woken for an item behind one that was not ready, and gone to sleep again:
+    /// that wake-up is spent. Whoever takes the item in front finds the next one ready and wakes another sleeper for it.
+    pub(crate) fn wake_for_next_item(&self) {
+        let p = self.control.head.0.load(Acquire);
+        if self.slot(p).turn.load(Acquire) == published(p) {
+            self.items().wake(1);
+        }
+    }
+
+    /// The same for producers and free slots.
+    pub(crate) fn wake_for_next_space(&self) {
+        let p = self.control.tail.0.load(Acquire);
+        if self.slot(p).turn.load(Acquire) == free(p) {
+            self.space().wake(1);
+        }
+    }
+
     /// Makes every sleeper look again.
     pub(crate) fn wake_all(&self) {
         self.items().wake(u32::MAX);
@@ -412,6 +448,7 @@ impl<'a, T: Pod> Ring<'a, T> {
         let mut repair = Repair::Done;
         for p in intent.claimed_below(end, self.capacity) {
             let turn = &self.slot(p).turn;
+            let orphans = self.orphans_made();
             if !self.is_held(turn.load(Acquire), side, p) {
                 continue; // K1
             }
@@ -422,6 +459,11 @@ impl<'a, T: Pod> Ring<'a, T> {
             // Once more: a living peer may have published between the two looks and announced something else since.
             let seen = turn.load(Acquire);
             if !self.is_held(seen, side, p) {
+                continue;
+            }
+            // Its holder may have put it back, and another one adopted it, between the two looks: the turn is the same again.
+            if self.orphans_made() != orphans {
+                repair = Repair::Later;
                 continue;
             }
             let (repaired, is_orphan) = match side {

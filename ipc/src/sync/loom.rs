@@ -4,7 +4,6 @@
 pub(crate) use loom::sync::atomic::fence;
 pub(crate) use loom::thread::yield_now;
 
-use super::Woken;
 use crate::model::step;
 use loom::sync::atomic::Ordering;
 use std::time::Duration;
@@ -118,13 +117,13 @@ struct Sleepers {
 unsafe impl Send for Sleepers {}
 
 /// Sleeps while `word` is `expected`. No time passes in a model, so no timeout ends.
-pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, _timeout: Option<Duration>) -> Woken {
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, _timeout: Option<Duration>) {
     if !step() {
-        return Woken::Perhaps;
+        return;
     }
     let mut sleepers = SLEEPERS.lock().expect("no model panics inside the kernel");
     if word.0.load(Ordering::Relaxed) != expected {
-        return Woken::Perhaps;
+        return;
     }
     let ticket = sleepers.next;
     sleepers.next += 1;
@@ -132,7 +131,6 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, _timeout: Option<Durat
     while sleepers.asleep.iter().any(|&(other, _)| other == ticket) {
         sleepers = BELL.wait(sleepers).expect("no model panics inside the kernel");
     }
-    Woken::Perhaps
 }
 
 /// Wakes up to `n` sleepers; says how many slept.

@@ -15,15 +15,6 @@ pub(crate) use self::loom::*;
 
 pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
-/// How a sleep on a futex ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Woken {
-    /// By a wake, a changed word, a signal or for no reason: look again.
-    Perhaps,
-    /// Nothing happened in the given time.
-    TimedOut,
-}
-
 /// A word on cache lines of its own, two, since processors fetch them in pairs.
 #[cfg_attr(not(loom), repr(C, align(128)))]
 pub(crate) struct Line<T>(pub(crate) T);

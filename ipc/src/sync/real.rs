@@ -4,7 +4,6 @@ pub(crate) use std::hint::spin_loop;
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 pub(crate) use std::thread::yield_now;
 
-use super::Woken;
 use crate::sys;
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
@@ -33,9 +32,9 @@ impl<T: bytemuck::Pod> Cell<T> {
     }
 }
 
-/// Sleeps while `word` is `expected`, at most for `timeout`.
-pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> Woken {
-    sys::futex_wait(word, expected, timeout)
+/// Sleeps while `word` is `expected`, at most for `timeout`; may return at any time.
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) {
+    sys::futex_wait(word, expected, timeout);
 }
 
 /// Wakes up to `n` sleepers; says how many slept.

@@ -1,0 +1,98 @@
+//! The ring's operations with waking and sleeping: what the handle calls, and the models.
+//!
+//! Consumers sleep on `items` until something is published, producers on `space` until a slot is released. At the end, when the ring is closed
+//! and an item still is in another consumer's hands and may come back, consumers sleep on `space` too: it is what a release wakes.
+
+use super::ring::{Refusal, Ring};
+use crate::peer::Membership;
+use crate::wait::{Until, WaitWord, wait};
+use bytemuck::Pod;
+
+impl<T: Pod> Ring<'_, T> {
+    /// Puts as many of `values`, which are not none, as there is room for, and wakes consumers for them.
+    #[inline]
+    pub(crate) fn put_and_wake(&self, values: &[T]) -> Result<usize, Refusal> {
+        let put = self.try_put(values)?;
+        self.items().wake(put as u32);
+        Ok(put)
+    }
+
+    /// Puts a value as soon as there is room; `NotReady` when the time is over.
+    #[cold]
+    pub(crate) fn wait_and_put(
+        &self,
+        members: &impl Membership,
+        value: T,
+        until: Until,
+    ) -> Result<(), Refusal> {
+        self.wait_while(self.space(), Refusal::NotReady, members, until, || self.try_put(&[value]))?;
+        self.items().wake(1);
+        self.wake_for_next_space();
+        Ok(())
+    }
+
+    /// Claims a position as soon as one is published; `NotReady` or `Ending` when the time is over.
+    #[cold]
+    pub(crate) fn wait_and_claim(&self, members: &impl Membership, until: Until) -> Result<u64, Refusal> {
+        let claim = || self.try_claim();
+        let mut outcome = self.wait_while(self.items(), Refusal::NotReady, members, until, claim);
+        if outcome == Err(Refusal::Ending) {
+            outcome = self.wait_while(self.space(), Refusal::Ending, members, until, claim);
+        }
+        match outcome {
+            Ok(_) => self.wake_for_next_item(),
+            // A release wakes one of those who wait for the end.
+            Err(Refusal::Closed) => self.wake_all(),
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    /// Releases a position that the caller holds, and wakes whoever waits for room.
+    #[inline]
+    pub(crate) fn release_and_wake(&self, p: u64) {
+        self.release(p);
+        self.space().wake(1);
+    }
+
+    /// Takes up to `into.len()` items, which is not zero, and wakes producers.
+    #[inline]
+    pub(crate) fn get_and_wake(&self, into: &mut [T]) -> Result<usize, Refusal> {
+        let got = self.try_get(into)?;
+        self.space().wake(got as u32);
+        Ok(got)
+    }
+
+    /// Gives a held item back, and wakes whoever may take it.
+    pub(crate) fn put_back_and_wake(&self, p: u64) {
+        self.put_back(p);
+        self.items().wake(1);
+        self.space().wake(1);
+    }
+
+    /// Closes the ring and wakes everybody.
+    pub(crate) fn close_and_wake(&self) {
+        if self.close() {
+            self.wake_all();
+        }
+    }
+
+    /// Tries again and again, and sleeps in between, while the outcome is `not_yet`.
+    fn wait_while<R>(
+        &self,
+        word: &WaitWord,
+        not_yet: Refusal,
+        members: &impl Membership,
+        until: Until,
+        attempt: impl Fn() -> Result<R, Refusal>,
+    ) -> Result<R, Refusal> {
+        let look = || match attempt() {
+            Err(refusal) if refusal == not_yet => None,
+            outcome => Some(outcome),
+        };
+        let check = || {
+            self.recover(members);
+        };
+        wait(word, until, look, check).unwrap_or(Err(not_yet))
+    }
+}
