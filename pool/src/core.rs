@@ -11,12 +11,14 @@ use crate::collector::{Collector, Deliver};
 use crate::error::{Cause, PoolError, TaskError};
 use crate::frame;
 use crate::job::{Arrival, Job};
+use crate::outbox::Outbox;
 use crate::record::{Table, Work};
 use crate::state::{Id, Phase};
 use crate::sync::lock;
 use crate::task::TaskRef;
-use skep_ipc::{GetError, PutError, QueueOptions, SimpleQueue};
-use std::os::fd::{AsFd, OwnedFd};
+use rustix::event::EventfdFlags;
+use skep_ipc::{GetError, PutError, QueueOptions};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::Thread;
@@ -26,10 +28,12 @@ pub(crate) struct Core {
     table: Table,
     tickets: Box<[Mutex<Option<Ticket>>]>,
     free: Mutex<Free>,
-    tasks: Mutex<SimpleQueue<u64>>,
+    tasks: Mutex<Outbox>,
     collector: Collector,
     /// A second handle on the ring of results, to put what no worker puts.
-    announce: Mutex<SimpleQueue<u64>>,
+    announce: Mutex<Outbox>,
+    /// Wakes the supervisor.
+    bell: OwnedFd,
     closed: AtomicBool,
     ending: OnceLock<TaskError>,
     tasks_done: AtomicU64,
@@ -72,9 +76,11 @@ impl Core {
             tickets: (0..depth).map(|_| Mutex::new(None)).collect(),
             // Popped from the end: the first records first, so that few of them are warm.
             free: Mutex::new(Free { indices: (0..depth).rev().collect(), waiters: Vec::new() }),
-            tasks: Mutex::new(ring()?),
-            announce: Mutex::new(done.try_clone()?),
+            tasks: Mutex::new(Outbox::new(ring()?)),
+            announce: Mutex::new(Outbox::new(done.try_clone()?)),
             collector: Collector::new(done),
+            bell: rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+                .map_err(PoolError::os("eventfd"))?,
             table,
             closed: AtomicBool::new(false),
             ending: OnceLock::new(),
@@ -86,8 +92,8 @@ impl Core {
     pub(crate) fn fds(&self) -> std::io::Result<[OwnedFd; 4]> {
         let [records, spill] = self.table.fds();
         Ok([
-            lock(&self.tasks).as_fd().try_clone_to_owned()?,
-            lock(&self.announce).as_fd().try_clone_to_owned()?,
+            lock(&self.tasks).ring.as_fd().try_clone_to_owned()?,
+            lock(&self.announce).ring.as_fd().try_clone_to_owned()?,
             records.try_clone_to_owned()?,
             spill.try_clone_to_owned()?,
         ])
@@ -226,8 +232,8 @@ impl Core {
     /// Repairs what a dead worker has left in the rings, and settles the records that name it.
     pub(crate) fn settle(&self, worker: u32, pid: u32, cause: Cause) {
         // A repair that fails now is done by the next blocked call.
-        let _ = lock(&self.tasks).recover();
-        let _ = lock(&self.announce).recover();
+        let _ = lock(&self.tasks).ring.recover();
+        let _ = lock(&self.announce).ring.recover();
         for index in 0..self.table.len() {
             let Some(record) = self.table.record(index) else { continue };
             let Some(state) = record.state.load().filter(|state| state.worker == worker) else { continue };
@@ -268,26 +274,52 @@ impl Core {
         self.put_task(id);
     }
 
-    /// Puts an id into the ring of tasks, where there is always room for it.
+    /// Puts an id into the ring of tasks.
     fn put_task(&self, id: Id) {
         let put = lock(&self.tasks).put(id.pack());
-        if let Err(error) = put {
-            self.end(TaskError::PoolBroken { reason: format!("the ring of tasks: {error}") });
+        if !self.is_put(put, "tasks") {
+            self.ring_bell();
         }
     }
 
-    /// Puts an id into the ring of results. If that is full, nobody collects, so this thread does.
+    /// Puts an id into the ring of results.
     fn announce(&self, id: Id) {
-        loop {
-            let put = lock(&self.announce).try_put(id.pack());
-            match put {
-                Err(PutError::Full(_)) => {
-                    self.collect();
-                    std::thread::yield_now();
-                }
-                _ => return, // a broken ring is noticed by whoever collects
-            }
+        let put = lock(&self.announce).put(id.pack());
+        if !self.is_put(put, "results") {
+            self.ring_bell();
         }
+    }
+
+    /// False: the supervisor must come back to it.
+    fn is_put(&self, put: Result<bool, PutError<()>>, ring: &str) -> bool {
+        put.unwrap_or_else(|error| {
+            self.end(TaskError::PoolBroken { reason: format!("the ring of {ring}: {error}") });
+            true
+        })
+    }
+
+    /// Wakes the supervisor.
+    pub(crate) fn ring_bell(&self) {
+        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+    }
+
+    /// Readable when the supervisor shall look around.
+    pub(crate) fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+
+    /// Supervisor: it has heard the bell.
+    pub(crate) fn silence_bell(&self) {
+        let _ = rustix::io::read(&self.bell, &mut [0; 8]);
+    }
+
+    /// Supervisor: puts what found the rings full; tells whether all is put.
+    pub(crate) fn flush(&self) -> bool {
+        let (tasks, results) = (lock(&self.tasks).flush(), lock(&self.announce).flush());
+        if let Ok(false) = results {
+            self.collect(); // perhaps nobody else does
+        }
+        self.is_put(tasks, "tasks") & self.is_put(results, "results")
     }
 
     // --- ending --------------------------------------------------------------------------------------------------
@@ -307,7 +339,7 @@ impl Core {
 
     /// Lets the workers exit when they have run what is queued.
     pub(crate) fn close_ring(&self) {
-        lock(&self.tasks).close();
+        lock(&self.tasks).ring.close();
     }
 
     /// Ends the pool: whatever has no outcome yet gets this one. Only the first ending counts.
@@ -324,7 +356,7 @@ impl Core {
         let waiters = std::mem::take(&mut lock(&self.free).waiters);
         waiters.iter().for_each(Thread::unpark);
         // The leader, if there is one, looks around; a full ring wakes it as well.
-        let _ = lock(&self.announce).try_put(Id::NUDGE.pack());
+        let _ = lock(&self.announce).ring.try_put(Id::NUDGE.pack());
     }
 }
 

@@ -117,3 +117,35 @@ pub(crate) fn next_result<R: DeserializeOwned>(stream: &mut &[u8]) -> Option<Res
         _ => Err(TaskError::ResultNotDecoded { reason: format!("unknown tag {tag}") }),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_that_breaks_off_ends_there() {
+        let mut stream = Vec::new();
+        put_argument(&mut stream, &"text").expect("it can be encoded");
+        for length in 0..stream.len() {
+            assert_eq!(next_argument(&mut &stream[..length]), None);
+        }
+        assert!(next_argument(&mut &[255, 255, 255, 255, 0][..]).is_none());
+        assert!(next_result::<u8>(&mut &[VALUE, 2, 0, 0, 0, 7][..]).is_none());
+    }
+
+    #[test]
+    fn a_result_that_makes_no_sense_is_an_error() {
+        let not_decoded = |stream: &[u8]| {
+            matches!(next_result::<u8>(&mut &stream[..]), Some(Err(TaskError::ResultNotDecoded { .. })))
+        };
+        assert!(not_decoded(&[9, 0, 0, 0, 0])); // no such tag
+        assert!(not_decoded(&[VALUE, 0, 0, 0, 0])); // no value
+        assert!(not_decoded(&[ERROR, 1, 0, 0, 0, 200])); // no such error
+    }
+
+    #[test]
+    fn errors_travel_whole() {
+        let error = TaskError::Panicked { message: "m".into(), location: "l".into() };
+        assert_eq!(next_result::<u8>(&mut &error_frame(error.clone())[..]), Some(Err(error)));
+    }
+}

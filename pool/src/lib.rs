@@ -15,6 +15,7 @@ mod future;
 mod job;
 mod launch;
 mod map;
+mod outbox;
 mod panics;
 mod pool;
 mod record;

@@ -102,7 +102,7 @@ impl Builder {
             return Err(PoolError::QueueDepth { depth, max: MAX_RECORDS as usize });
         }
         let core = Arc::new(Core::new(depth as u32, workers)?);
-        let board = Arc::new(Board::new()?);
+        let board = Arc::new(Board::new());
         let supervisor = Supervisor::start(core.clone(), board.clone(), entry, workers)?;
         let supervisor = thread::Builder::new()
             .name("skep-supervisor".into())
@@ -212,7 +212,7 @@ impl Pool {
         }
         self.core.wait_for_all();
         // In this order: the supervisor shall know why the workers exit.
-        self.board.give(Order::Drain);
+        self.order(Order::Drain);
         self.core.close_ring();
         self.join_supervisor();
         // Whatever is submitted through a handle that outlives the processes has nobody to run it.
@@ -229,7 +229,7 @@ impl Pool {
         }
         self.core.collect(); // what is finished is delivered
         self.core.end(TaskError::Terminated);
-        self.board.give(Order::Kill);
+        self.order(Order::Kill);
     }
 
     /// The pool's numbers now.
@@ -240,6 +240,11 @@ impl Pool {
             workers_lost: self.board.lost.load(Ordering::Relaxed),
             tasks_done: self.core.tasks_done(),
         }
+    }
+
+    fn order(&self, order: Order) {
+        self.board.give(order);
+        self.core.ring_bell();
     }
 
     fn join_supervisor(&self) {

@@ -14,7 +14,6 @@ use crate::state::MAX_WORKER;
 use crate::sync::lock;
 use crate::sys;
 use crate::wire::{self, Reply, Request};
-use rustix::event::EventfdFlags;
 use rustix::io::Errno;
 use rustix::process::Signal;
 use std::collections::{BTreeMap, HashSet};
@@ -23,8 +22,12 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+/// How often to look whether a ring that was full has room.
+const FULL_RING: Duration = Duration::from_millis(2);
 /// How long processes that were killed may take to die.
 const DYING: Duration = Duration::from_secs(5);
+/// How long the zygote may take to reap them, before it is killed as well.
+const REAPING: Duration = Duration::from_secs(1);
 /// So many zygotes in a row may die without one worker having started.
 const ZYGOTES: u32 = 3;
 /// So many workers in a row, beyond the number of workers, may die before they take tasks.
@@ -35,7 +38,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// What the pool wants of its supervisor, and what it may know of it.
 pub(crate) struct Board {
     order: AtomicU8,
-    bell: OwnedFd,
     /// Worker number to process.
     pub(crate) pids: Mutex<BTreeMap<u32, u32>>,
     pub(crate) lost: AtomicU64,
@@ -52,16 +54,14 @@ pub(crate) enum Order {
 }
 
 impl Board {
-    pub(crate) fn new() -> Result<Board, PoolError> {
-        let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(PoolError::os("eventfd"))?;
-        Ok(Board { order: AtomicU8::new(0), bell, pids: Mutex::default(), lost: AtomicU64::new(0) })
+    pub(crate) fn new() -> Board {
+        Board { order: AtomicU8::new(0), pids: Mutex::default(), lost: AtomicU64::new(0) }
     }
 
+    /// The core's bell must be rung afterwards.
     pub(crate) fn give(&self, order: Order) {
         // Relaxed: the bell is a system call, and the supervisor looks after it has heard it.
         self.order.fetch_max(order as u8, Ordering::Relaxed);
-        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
     }
 
     fn order(&self) -> Order {
@@ -150,11 +150,14 @@ impl Supervisor {
 
     /// Refills, waits for something to happen, and sees to it. An error is the pool's end.
     fn step(&mut self) -> Result<(), String> {
-        let pause = self.refill();
-        let fds = [self.zygote.socket.as_fd(), self.zygote.pidfd.as_fd(), self.board.bell.as_fd()];
+        let mut pause = self.refill();
+        if !self.core.flush() {
+            pause = Some(FULL_RING);
+        }
+        let fds = [self.zygote.socket.as_fd(), self.zygote.pidfd.as_fd(), self.core.bell()];
         let [said, zygote_ended, rung] = sys::readable(fds, pause).map_err(|e| format!("poll: {e}"))?;
         if rung {
-            let _ = rustix::io::read(&self.board.bell, &mut [0; 8]);
+            self.core.silence_bell(); // heard before the next look at what it may have meant
         }
         if said && self.listen() {
             return self.check_breaker();
@@ -285,7 +288,7 @@ impl Supervisor {
     /// process is left to an init that does not reap.
     fn end_processes(&mut self) {
         self.kill_workers();
-        let deadline = Instant::now() + DYING;
+        let deadline = Instant::now() + REAPING;
         while !(self.workers.is_empty() && self.starting.is_empty()) {
             let left = deadline.saturating_duration_since(Instant::now());
             if !sys::has_ended(&self.zygote.socket, left) || !self.listen() {

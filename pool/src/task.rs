@@ -116,15 +116,21 @@ const fn fnv1a(mut hash: u64, text: &str) -> u64 {
 
 type Registry = HashMap<u64, &'static TaskEntry>;
 
-static REGISTRY: LazyLock<Result<Registry, (&TaskEntry, &TaskEntry)>> = LazyLock::new(|| {
+/// Two entries with the same number.
+type Clash = (&'static TaskEntry, &'static TaskEntry);
+
+static REGISTRY: LazyLock<Result<Registry, Clash>> =
+    LazyLock::new(|| registry(inventory::iter::<TaskEntry>.into_iter()));
+
+fn registry(entries: impl Iterator<Item = &'static TaskEntry>) -> Result<Registry, Clash> {
     let mut registry = Registry::new();
-    for entry in inventory::iter::<TaskEntry> {
+    for entry in entries {
         if let Some(other) = registry.insert(entry.id, entry) {
             return Err((other, entry));
         }
     }
     Ok(registry)
-});
+}
 
 /// Builds the registry, and refuses one in which two tasks have the same number.
 pub(crate) fn check_registry() -> Result<(), PoolError> {
@@ -162,4 +168,26 @@ pub fn run<A: DeserializeOwned, R: Serialize>(
         }
         Err(panics::take())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static A: TaskEntry = TaskEntry::new("m::f", "fn f ()", "a.rs:1", |_, _| Ok(()));
+    static SAME: TaskEntry = TaskEntry::new("m::f", "fn f ()", "b.rs:2", |_, _| Ok(()));
+    static OTHER_NAME: TaskEntry = TaskEntry::new("m::g", "fn f ()", "a.rs:3", |_, _| Ok(()));
+    static OTHER_SIGNATURE: TaskEntry = TaskEntry::new("m::f", "fn f (n : u8)", "a.rs:4", |_, _| Ok(()));
+
+    #[test]
+    fn path_and_signature_tell_tasks_apart() {
+        let registry = registry([&A, &OTHER_NAME, &OTHER_SIGNATURE].into_iter());
+        assert_eq!(registry.map(|r| r.len()).ok(), Some(3));
+    }
+
+    #[test]
+    fn two_tasks_of_one_path_and_signature_are_both_named() {
+        let clash = registry([&A, &OTHER_NAME, &SAME].into_iter()).err();
+        assert_eq!(clash.map(|(a, b)| (a.place, b.place)), Some(("a.rs:1", "b.rs:2")));
+    }
 }

@@ -26,6 +26,7 @@ crate::laws!(
     one_record_is_enough,
     payloads_may_be_large,
     chunks_may_have_large_results,
+    a_result_without_room_is_its_tasks_error,
     a_panic_is_its_tasks_error_with_message_and_place,
     what_cannot_be_encoded_or_decoded_is_its_tasks_error,
     an_argument_that_cannot_be_encoded_stops_a_map_before_it_starts,
@@ -181,6 +182,13 @@ fn chunks_may_have_large_results() {
     for (n, bytes) in pool.map(reverse, inputs).unwrap().into_iter().enumerate() {
         assert_eq!(bytes, vec![n as u8; n]);
     }
+}
+
+fn a_result_without_room_is_its_tasks_error() {
+    let pool = pool(1);
+    assert_eq!(pool.apply(zeroes_without_room, 100_000), Err(TaskError::NoMemory));
+    assert_eq!(pool.apply(zeroes_without_room, 100), Ok(vec![0; 100]));
+    assert_eq!(pool.stats().workers_lost, 0);
 }
 
 fn a_panic_is_its_tasks_error_with_message_and_place() {

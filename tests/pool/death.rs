@@ -98,13 +98,23 @@ fn kill_workers(pool: &Pool, stop: &AtomicBool, at_most: u32) -> u32 {
     killed
 }
 
+/// Stops the killer also when the test fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn a_map_of_retry_tasks_survives_any_number_of_kills() {
     let pool = pool(2);
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let stopping = Stop(&stop);
         let killer = scope.spawn(|| kill_workers(&pool, &stop, 150));
         let results = pool.map(square_slowly, 0..500);
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         assert_eq!(results.unwrap(), (0..500).map(|n| n * n).collect::<Vec<_>>());
         assert!(killer.join().unwrap() > 0);
     });
@@ -114,6 +124,7 @@ fn kills_between_tasks_neither_lose_nor_double_one() {
     let pool = Pool::builder().workers(2).queue_depth(16).build().unwrap();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let stopping = Stop(&stop);
         let killer = scope.spawn(|| kill_workers(&pool, &stop, u32::MAX));
         let mut rounds = 0;
         until("there were enough kills", || {
@@ -125,7 +136,7 @@ fn kills_between_tasks_neither_lose_nor_double_one() {
             rounds += 1;
             pool.stats().workers_lost > 300
         });
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         killer.join().unwrap();
         assert_eq!(pool.stats().tasks_done, rounds * 4000);
     });
@@ -135,9 +146,10 @@ fn a_killed_worker_costs_at_most_one_task() {
     let pool = pool(2);
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let stopping = Stop(&stop);
         let killer = scope.spawn(|| kill_workers(&pool, &stop, 100));
         let results: Vec<_> = pool.imap_unordered(nap, (0..300).map(|n| n % 3)).collect();
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         let killed = killer.join().unwrap();
         let lost = results.iter().filter(|r| r.is_err()).count();
         assert_eq!(results.len(), 300);

@@ -28,6 +28,18 @@ pub fn reverse(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
+/// So many zeroes, from a worker that may not write any file beyond its first 4 KiB.
+#[skep::task]
+pub fn zeroes_without_room(length: usize) -> Vec<u8> {
+    let limit = libc::rlimit { rlim_cur: 4096, rlim_max: 4096 };
+    // SAFETY: changes this worker's settings alone; the pointer is valid.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+        libc::setrlimit(libc::RLIMIT_FSIZE, &limit);
+    }
+    vec![0; length]
+}
+
 #[skep::task]
 pub fn parse(text: String) -> Result<i32, String> {
     text.parse().map_err(|_| format!("{text:?} is no number"))
