@@ -93,7 +93,11 @@ impl Iterator for List {
                 // A list on standard input cannot at once be a file that it lists.
                 Some((digest, path)) if !(self.stdin && path == b"-") => {
                     self.proper += 1;
-                    let size = fs::metadata(OsStr::from_bytes(&path)).map_or(0, |found| found.len());
+                    let size = match path.as_slice() {
+                        // Standard input: who knows, so it goes alone.
+                        b"-" => u64::MAX,
+                        path => fs::metadata(OsStr::from_bytes(path)).map_or(0, |found| found.len()),
+                    };
                     return Some((File { path, size }, digest));
                 }
                 _ => self.misformatted += 1,

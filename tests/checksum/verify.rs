@@ -164,6 +164,7 @@ fn a_list_and_a_listed_file_may_come_from_standard_input() {
     };
     assert_same(&feed(&["--verify", "-"], &line), b"plain: OK\n");
     let content = fs::read(tree.path().join("plain")).expect("the file");
-    fs::write(tree.path().join("list"), [&line[..64], b"  -\n"].concat()).expect("a list");
-    assert_same(&feed(&["--verify", "list"], &content), b"-: OK\n");
+    let list = [&line, &line[..64], b"  -\n", &line].concat();
+    fs::write(tree.path().join("list"), list).expect("a list");
+    assert_same(&feed(&["--verify", "list"], &content), b"plain: OK\n-: OK\nplain: OK\n");
 }
