@@ -533,15 +533,15 @@ fn an_item_put_back_beside_a_repair_is_delivered_once() {
 /// Items published out of order: a sleeper woken for the second one, which it cannot take yet, is not forgotten.
 #[test]
 fn no_wake_up_is_spent_in_vain() {
-    report("two producers, two sleeping consumers, capacity 2", || {
+    report("items published out of order, two sleeping consumers, capacity 2", || {
         explore(2, || {
             let queue = Queue::<u64>::new(2, 4);
             let (a, b, c, d) = (queue.peer(0), queue.peer(1), queue.peer(2), queue.peer(3));
+            let first = a.start_put().unwrap();
             let c = spawn(move || c.get().unwrap());
             let d = spawn(move || d.get().unwrap());
-            let a = spawn(move || assert!(a.try_put(1)));
             assert!(b.try_put(2));
-            a.join().unwrap();
+            a.finish_put(first, 1);
             assert_eq!(c.join().unwrap() + d.join().unwrap(), 3);
         })
     });

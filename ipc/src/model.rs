@@ -258,6 +258,17 @@ impl<T: Pod> Peer<T> {
         }
     }
 
+    /// Claims a position for a put that [`finish_put`](Self::finish_put) ends: a producer that is paused in between.
+    pub fn start_put(&self) -> Option<u64> {
+        self.ring().claim_free(1).ok().map(|claim| claim.first)
+    }
+
+    /// Publishes a value at a position from [`start_put`](Self::start_put).
+    pub fn finish_put(&self, position: u64, value: T) {
+        self.ring().publish(position, value);
+        self.ring().items().wake(1);
+    }
+
     /// Takes an item if there is one. Panics if the ring is corrupt.
     pub fn try_get(&self) -> Option<T> {
         let mut item = [T::zeroed()];

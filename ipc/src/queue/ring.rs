@@ -112,9 +112,9 @@ impl Intent {
 }
 
 /// Positions that belong to whoever claimed them.
-struct Claim {
-    first: u64,
-    count: u64,
+pub(crate) struct Claim {
+    pub(crate) first: u64,
+    pub(crate) count: u64,
 }
 
 impl Claim {
@@ -175,16 +175,22 @@ impl<'a, T: Pod> Ring<'a, T> {
         let claim = self.claim_free(wanted)?;
         let put = claim.count as usize;
         for (p, &value) in claim.positions().zip(values) {
-            let slot = self.slot(p);
-            slot.value.write(value); // P4
-            slot.turn.store(published(p), Release); // P5 pairs with G1
+            self.publish(p, value);
         }
         Ok(put)
     }
 
+    /// P4 and P5, for a position that the caller holds.
+    #[inline]
+    pub(crate) fn publish(&self, p: u64, value: T) {
+        let slot = self.slot(p);
+        slot.value.write(value); // P4
+        slot.turn.store(published(p), Release); // P5 pairs with G1
+    }
+
     /// P1 to P3, for up to `wanted` positions.
     #[inline]
-    fn claim_free(&self, wanted: u64) -> Result<Claim, Refusal> {
+    pub(crate) fn claim_free(&self, wanted: u64) -> Result<Claim, Refusal> {
         let tail = &self.control.tail.0;
         let mut announced = false;
         let refusal = loop {
