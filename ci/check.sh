@@ -14,9 +14,4 @@ step cargo clippy --workspace --all-targets --all-features --quiet -- -D warning
 RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" \
   step cargo clippy --test loom --test loom_pipe --quiet -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --workspace --all-features --no-deps --quiet
-# The house words: the project speaks of itself alone, and a registry is named by cargo in its lock file only.
-if git grep -nE 'crates\.io/|static\.crates|index\.crates|/work/' -- . ':!Cargo.lock' ':!ci/check.sh'; then
-  echo "check.sh: the lines above name a place that is not the project's" >&2
-  exit 1
-fi
 echo "check: ok"

@@ -1,5 +1,41 @@
-//! Python's `multiprocessing` for Rust over lock-free shared memory.
+//! Python's `multiprocessing` for Rust, over lock-free shared memory: worker processes at nearly the cost of threads, and queues, pipes and
+//! locks between programs, that a `kill -9` of any of them at any instruction cannot wedge.
+//!
+//! | for | use |
+//! | --- | --- |
+//! | work that crashes, leaks or blocks, in other processes | [`Pool`], [`task`], [`init`] |
+//! | items from any number of producers to any number of consumers | [`SimpleQueue`], [`QueueOptions`] |
+//! | messages of any length from one process to another, in place | [`pipe`], [`Pipe`], [`Sender`], [`Receiver`], [`Connection`] |
+//! | a value that one process at a time holds, whose holder may die | [`Mutex`] |
+//! | shared memory for objects of your own | [`Segment`], [`Blueprint`] |
+//!
+//! ```
+//! #[skep::task]
+//! fn area(radius: f64) -> f64 {
+//!     std::f64::consts::PI * radius * radius
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     skep::init(); // the first line of main: worker processes begin here, and go no further
+//!     let pool = skep::Pool::builder().workers(2).build()?;
+//!     let areas = pool.map(area, [1.0, 2.0, 3.0])?;
+//!     assert_eq!(areas, [area(1.0), area(2.0), area(3.0)]);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! This crate is a facade: the primitives are `skep-ipc`, the pool is `skep-pool`. Linux only.
+//!
+//! # Features
+//! - `shared_memory`: a caller's `shared_memory::Shmem` as the storage of a queue.
+//! - `raw_sync`: users of `raw_sync` attach to a skep mutex.
+#![cfg_attr(loom, allow(rustdoc::broken_intra_doc_links))]
 
 pub use skep_ipc::*;
 #[cfg(not(loom))]
 pub use {skep_macros::task, skep_pool::*};
+
+/// The README's snippets compile and run.
+#[cfg(all(doctest, not(loom)))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -330,6 +330,12 @@ fn a_segment_of_ones_own_kind_is_shared_by_descriptor() {
     let here = Segment::anonymous(&blueprint, 100, 1).unwrap();
     let there = Segment::from_fd(here.as_fd().try_clone_to_owned().unwrap(), &blueprint).unwrap();
     assert_eq!((there.capacity(), there.body_len(), there.max_peers()), (100, 100, 1));
+    let name = fresh_name("mine");
+    let _unlink = Unlink(name.clone());
+    let made = Segment::open_or_create(&name, &blueprint, 7, 1).unwrap();
+    let found = Segment::open_or_create(&name, &blueprint, 100, 1).unwrap();
+    assert_eq!((made.capacity(), found.capacity()), (7, 7));
+    assert!(matches!(Segment::create(&name, &blueprint, 7, 1), Err(Error::Exists { .. })));
     let fd = here.as_fd().try_clone_to_owned().unwrap();
     let Err(Error::Mismatch(mismatch)) = SimpleQueue::<u8>::from_fd(fd) else { panic!("a queue of bytes?") };
     assert_eq!(mismatch.to_string(), "it holds a mine, not a queue");

@@ -101,6 +101,20 @@ impl Segment {
         Segment::from_fd(sys::open_named(name)?, blueprint)
     }
 
+    /// Attaches to the segment of that name, or creates it if there is none; its body is zeroed then.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create) and [`open`](Self::open).
+    pub fn open_or_create(
+        name: &str,
+        blueprint: &Blueprint,
+        capacity: u64,
+        peers: usize,
+    ) -> Result<Segment, Error> {
+        let create = || Segment::create(name, blueprint, capacity, peers);
+        open_or_create(|| Segment::open(name, blueprint), create)
+    }
+
     /// Removes the name. Whoever is attached goes on; the memory is freed with the last of them.
     ///
     /// # Errors
@@ -374,4 +388,21 @@ pub(crate) fn possible(blueprint: &Blueprint, capacity: u64, peers: usize) -> Re
         let as_usize = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         Error::Capacity { capacity: as_usize(capacity), max: as_usize(max.unwrap_or(0)) }
     })
+}
+
+/// Opens something named, or creates it; whoever finds that somebody was faster with the one does the other.
+pub(crate) fn open_or_create<R>(
+    open: impl Fn() -> Result<R, Error>,
+    create: impl Fn() -> Result<R, Error>,
+) -> Result<R, Error> {
+    loop {
+        match open() {
+            Err(Error::NotFound { .. }) => {}
+            opened => return opened,
+        }
+        match create() {
+            Err(Error::Exists { .. }) => {}
+            created => return created,
+        }
+    }
 }

@@ -47,7 +47,7 @@ use super::guard::MutexGuard;
 use super::pthread::{Attempt, RawMutex};
 use crate::error::{Error, LockError};
 use crate::header::{Blueprint, Item, Kind};
-use crate::segment::Segment;
+use crate::segment::{Segment, open_or_create};
 use crate::sync::{AtomicU32, Relaxed, spin_loop};
 use crate::wait::{SLICE, Until};
 use bytemuck::Pod;
@@ -168,16 +168,7 @@ impl<T: Pod> Mutex<T> {
     /// # Errors
     /// As [`create`](Self::create) and [`open`](Self::open).
     pub fn open_or_create(name: &str, value: T) -> Result<Self, Error> {
-        loop {
-            match Mutex::open(name) {
-                Err(Error::NotFound { .. }) => {}
-                opened => return opened,
-            }
-            match Mutex::create(name, value) {
-                Err(Error::Exists { .. }) => {} // somebody was faster
-                created => return created,
-            }
-        }
+        open_or_create(|| Mutex::open(name), || Mutex::create(name, value))
     }
 
     /// Opens the mutex behind a descriptor that another process passed on ([`AsFd`]).

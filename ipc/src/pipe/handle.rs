@@ -7,7 +7,7 @@ use super::receiver::Receiver;
 use super::role::{Role, Side};
 use super::sender::Sender;
 use crate::error::{Error, RecvError, SendError};
-use crate::segment::Segment;
+use crate::segment::{Segment, open_or_create};
 use crate::sys;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -74,16 +74,7 @@ impl Pipe {
     /// # Errors
     /// As [`create`](Self::create) and [`open`](Self::open).
     pub fn open_or_create(name: &str, capacity: usize) -> Result<Pipe, Error> {
-        loop {
-            match Pipe::open(name) {
-                Err(Error::NotFound { .. }) => {}
-                opened => return opened,
-            }
-            match Pipe::create(name, capacity) {
-                Err(Error::Exists { .. }) => {} // somebody was faster
-                created => return created,
-            }
-        }
+        open_or_create(|| Pipe::open(name), || Pipe::create(name, capacity))
     }
 
     /// Removes a pipe's name. Who has it goes on; the memory is freed with the last of them.

@@ -5,7 +5,7 @@ use super::ring::{Refusal, Ring};
 use crate::error::{Error, GetError, PutBatchError, PutError};
 use crate::fork::Epoch;
 use crate::header::{Blueprint, Item, Kind};
-use crate::segment::{Member, Segment};
+use crate::segment::{Member, Segment, open_or_create};
 use crate::wait::Until;
 use bytemuck::Pod;
 use std::cell::Cell;
@@ -128,16 +128,7 @@ impl QueueOptions {
     /// # Errors
     /// As [`create`](Self::create) and [`SimpleQueue::open`].
     pub fn open_or_create<T: Pod>(self, name: &str) -> Result<SimpleQueue<T>, Error> {
-        loop {
-            match SimpleQueue::open(name) {
-                Err(Error::NotFound { .. }) => {}
-                opened => return opened,
-            }
-            match self.create(name) {
-                Err(Error::Exists { .. }) => {} // somebody was faster
-                created => return created,
-            }
-        }
+        open_or_create(|| SimpleQueue::open(name), || self.create(name))
     }
 
     pub(crate) fn slots(self) -> Result<u64, Error> {
