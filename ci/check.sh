@@ -12,6 +12,6 @@ step() { printf '\n== %s\n' "$*"; "$@"; }
 step cargo fmt --all --check
 step cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings
 RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" \
-  step cargo clippy --test loom --test loom_pipe --quiet -- -D warnings
+  step cargo clippy --test loom --quiet -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --workspace --all-features --no-deps --quiet
 echo "check: ok"

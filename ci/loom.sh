@@ -12,7 +12,7 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 status=0
 RUSTFLAGS="--cfg loom ${RUSTFLAGS:-}" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" \
-  cargo test --profile loom --test loom --test loom_pipe -- --nocapture "$@" 2>&1 | tee "$log" || status=$?
+  cargo test --profile loom --test loom -- --nocapture "$@" 2>&1 | tee "$log" || status=$?
 awk '
   /^model / { models++; match($0, /kill points [0-9]+/); kills += substr($0, RSTART + 12, RLENGTH - 12)
               match($0, /executions [0-9]+/); runs += substr($0, RSTART + 11, RLENGTH - 11) }

@@ -1,0 +1,12 @@
+//! Models of the primitives, explored by loom. Each lists the outcomes that it permits, and an interleaving that gives each.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg loom" cargo test --profile loom --test loom -- --nocapture
+//! ```
+#![cfg(loom)]
+
+mod pipe;
+mod queue;
+mod queue_deaths;
+mod queue_sleep;
+mod support;

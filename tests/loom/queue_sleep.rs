@@ -1,0 +1,113 @@
+//! Sleeping and waking on the ring, and its end: a wake-up that is lost is a deadlock, which loom reports.
+
+use crate::support::{Outcomes, report, spawn};
+use skep::model::{Queue, explore};
+
+/// One consumer sleeps for each of two items that two producers put: if a wake-up were lost, loom would report a deadlock.
+#[test]
+fn no_wake_up_is_lost_by_sleeping_consumers() {
+    report("a sleeping consumer, two producers, capacity 2", || {
+        explore(2, || {
+            let queue = Queue::<u64>::new(2, 3);
+            let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
+            let a = spawn(move || assert!(a.try_put(1)));
+            let c = spawn(move || c.get().unwrap() + c.get().unwrap());
+            assert!(b.try_put(2));
+            a.join().unwrap();
+            assert_eq!(c.join().unwrap(), 3);
+        })
+    });
+    report("two sleeping consumers, one producer, capacity 2", || {
+        explore(2, || {
+            let queue = Queue::<u64>::new(2, 3);
+            let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
+            let a = spawn(move || a.get().unwrap());
+            let b = spawn(move || b.get().unwrap());
+            assert!(c.try_put(1));
+            assert!(c.try_put(2));
+            assert_eq!(a.join().unwrap() + b.join().unwrap(), 3);
+        })
+    });
+}
+
+#[test]
+fn no_wake_up_is_lost_by_a_sleeping_producer() {
+    report("a sleeping producer, capacity 1", || {
+        explore(3, || {
+            let queue = Queue::<u64>::new(1, 2);
+            let (a, b) = (queue.peer(0), queue.peer(1));
+            let a = spawn(move || assert!(a.put(1) && a.put(2)));
+            assert_eq!(b.get(), Some(1));
+            assert_eq!(b.get(), Some(2));
+            a.join().unwrap();
+        })
+    });
+}
+
+/// Items published out of order: a sleeper woken for the second one, which it cannot take yet, is not forgotten.
+#[test]
+fn no_wake_up_is_spent_in_vain() {
+    report("items published out of order, two sleeping consumers, capacity 2", || {
+        explore(2, || {
+            let queue = Queue::<u64>::new(2, 4);
+            let (a, b, c, d) = (queue.peer(0), queue.peer(1), queue.peer(2), queue.peer(3));
+            let first = a.start_put().unwrap();
+            let c = spawn(move || c.get().unwrap());
+            let d = spawn(move || d.get().unwrap());
+            assert!(b.try_put(2));
+            a.finish_put(first, 1);
+            assert_eq!(c.join().unwrap() + d.join().unwrap(), 3);
+        })
+    });
+}
+
+#[test]
+fn close_wakes_the_sleeping_and_leaves_what_was_put() {
+    report("close beside a put and a sleeping consumer, capacity 1", || {
+        let outcomes = Outcomes::new();
+        let seen = outcomes.clone();
+        let explored = explore(2, move || {
+            let queue = Queue::<u64>::new(1, 3);
+            let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
+            let a = spawn(move || a.put(1));
+            let b = spawn(move || (b.get(), b.get()));
+            c.close();
+            seen.saw((a.join().unwrap(), b.join().unwrap()));
+        });
+        outcomes.are_exactly(&[
+            (true, (Some(1), None)), // put before close: drained, then the end
+            (false, (None, None)),   // close before put
+        ]);
+        explored
+    });
+}
+
+/// The end is the end: not while an item is in a consumer's hands that gives it back.
+#[test]
+fn the_end_comes_after_what_is_put_back() {
+    report("close, and an item put back beside a sleeping consumer, capacity 1", || {
+        explore(3, || {
+            let queue = Queue::<u64>::new(1, 2);
+            let (a, b) = (queue.peer(0), queue.peer(1));
+            assert!(a.try_put(1));
+            let p = a.claim().unwrap();
+            let b = spawn(move || (b.get(), b.get()));
+            a.close();
+            a.put_back(p);
+            assert_eq!(b.join().unwrap(), (Some(1), None));
+        })
+    });
+    report("close, and an item taken beside two sleeping consumers, capacity 1", || {
+        explore(2, || {
+            let queue = Queue::<u64>::new(1, 3);
+            let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
+            assert!(a.try_put(1));
+            a.close();
+            let b = spawn(move || b.get());
+            let c = spawn(move || c.get());
+            let a = a.get();
+            let got = [a, b.join().unwrap(), c.join().unwrap()];
+            assert_eq!(got.iter().flatten().count(), 1, "{got:?}");
+        })
+    });
+}

@@ -1,0 +1,43 @@
+//! What the models share: the outcomes that were seen, and the line that each model prints.
+
+use skep::model::Explored;
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+/// The outcomes that were seen, over all executions of a model.
+pub struct Outcomes<O>(Arc<Mutex<BTreeSet<O>>>);
+
+impl<O> Clone for Outcomes<O> {
+    fn clone(&self) -> Self {
+        Outcomes(self.0.clone())
+    }
+}
+
+impl<O: Ord + Debug + Clone> Outcomes<O> {
+    pub fn new() -> Self {
+        Outcomes(Arc::new(Mutex::new(BTreeSet::new())))
+    }
+
+    pub fn saw(&self, outcome: O) {
+        self.0.lock().unwrap().insert(outcome);
+    }
+
+    /// Each outcome is permitted, and each permitted one was reached.
+    pub fn are_exactly(&self, permitted: &[O]) {
+        assert_eq!(*self.0.lock().unwrap(), permitted.iter().cloned().collect());
+    }
+}
+
+/// Runs a model and prints what it came to: `ci/loom.sh` adds these lines up.
+pub fn report(model: &str, run: impl FnOnce() -> Explored) {
+    let start = Instant::now();
+    let Explored { kill_points, executions } = run();
+    let seconds = start.elapsed().as_secs_f64();
+    println!("model {model}: kill points {kill_points}, executions {executions}, seconds {seconds:.1}");
+}
+
+pub fn spawn<R: 'static>(f: impl FnOnce() -> R + 'static) -> loom::thread::JoinHandle<R> {
+    loom::thread::spawn(f)
+}
