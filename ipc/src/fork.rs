@@ -103,6 +103,7 @@ impl LockFds {
 /// Opens a descriptor that a forked child closes at once: no fork comes between the opening and the note of it.
 pub(crate) fn open_closed_on_fork(open: impl FnOnce() -> Result<OwnedFd, Error>) -> Result<OwnedFd, Error> {
     LOCK_FDS.with(|fds| {
+        fds.reserve(1);
         let fd = open()?;
         fds.push(fd.as_raw_fd());
         Ok(fd)

@@ -81,7 +81,7 @@ impl Locks {
         };
         sys::try_lock_byte(self.fd(), REPAIR_BYTE)
             .ok()?
-            .then_some(Repairer { locks: self, _this_process: this_process })
+            .then(|| Repairer { locks: self, _this_process: this_process })
     }
 
     fn fd(&self) -> BorrowedFd<'_> {

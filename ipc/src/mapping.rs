@@ -52,9 +52,12 @@ impl Mapping {
     pub(crate) fn header(&self) -> [u8; HEADER_BYTES] {
         // SAFETY: the mapping is at least a page long and page aligned.
         let magic = unsafe { self.base.cast::<AtomicU64>().as_ref() };
-        magic.load(Acquire); // pairs with the store in `write_new`
+        let magic = magic.load(Acquire); // pairs with the store in `write_new`
         // SAFETY: as above; `[u8; N]` has no invalid values.
-        unsafe { self.base.cast::<[u8; HEADER_BYTES]>().read_volatile() }
+        let mut page = unsafe { self.base.cast::<[u8; HEADER_BYTES]>().read_volatile() };
+        // The magic number that the load has seen counts, not one that came between it and the copy.
+        page[..8].copy_from_slice(&magic.to_ne_bytes());
+        page
     }
 
     /// Writes the first contents of a zeroed region of `geometry.total` bytes that nobody else uses yet: the magic number last, so that

@@ -168,13 +168,7 @@ impl<T: Pod> Queue<T> {
         let peer = Peer { memory: self.0.clone(), number };
         let entry = &self.0.entries[number];
         if entry.state.load(Acquire) == JOINED {
-            let repaired = self.0.exclusively(|| {
-                let repaired = peer.ring().repair(number, &*self.0) == Repair::Done;
-                if repaired {
-                    vacate(entry);
-                }
-                repaired
-            });
+            let repaired = self.0.exclusively(|| peer.ring().repair(number, &*self.0) == Repair::Done);
             if repaired != Some(true) {
                 self.0.unlock(number);
                 return None;

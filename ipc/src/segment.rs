@@ -11,7 +11,7 @@ use crate::header::has_magic;
 use crate::header::{Blueprint, Geometry, HEADER_BYTES, MAX_PEERS};
 use crate::liveness::Locks;
 use crate::mapping::Mapping;
-use crate::peer::{self, Entry, JOINED, Membership, Peers, Repair};
+use crate::peer::{self, Entry, JOINED, Membership, Peers, Repair, VACANT};
 use crate::sync::{Acquire, Relaxed, Release};
 use crate::sys::{self, FileFacts};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -263,14 +263,16 @@ impl Segment {
             return Ok(None);
         }
         // From here on dropping `member` lets go of the lock; the entry still is as it was found.
-        let mut member = Member { segment: self.clone(), peer, joined: false };
         let entry = self.peers().entry(peer);
-        if entry.state.load(Acquire) == JOINED {
+        let found = entry.state.load(Acquire);
+        let mut member = Member { segment: self.clone(), peer, found, joined: false };
+        if found == JOINED {
             let mut repaired = || {
                 self.exclusively(|| {
                     let result = repair(peer);
                     if result == Repair::Done {
-                        peer::vacate(entry);
+                        // Not vacated: should this process die now, the entry still is a dead one's, which for a role is not the same as nobody's.
+                        entry.intent.store(0, Release);
                     }
                     result
                 })
@@ -336,12 +338,19 @@ impl Membership for Segment {
 pub(crate) struct Member {
     segment: Segment,
     peer: usize,
+    /// The entry's state before.
+    found: u32,
     joined: bool,
 }
 
 impl Member {
     pub(crate) fn peer(&self) -> usize {
         self.peer
+    }
+
+    /// Whether the entry was nobody's before, and not that of one who left or died.
+    pub(crate) fn found_vacant(&self) -> bool {
+        self.found == VACANT
     }
 
     pub(crate) fn segment(&self) -> &Segment {

@@ -16,11 +16,15 @@ use shared_memory::Shmem;
 use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Keeps a caller's mapping.
 struct Keeper {
     shmem: ManuallyDrop<Shmem>,
     epoch: Epoch,
+    /// Set where the name has become another one's: it stays, even if `shmem` is its owner.
+    name_stays: Arc<AtomicBool>,
 }
 
 // SAFETY: what makes `Shmem` stay in its thread is the pointer in it. Here it is never looked at again until it is dropped, and unmapping,
@@ -33,6 +37,9 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         // A forked child's copy must not remove the name, which is the parent's.
         if self.epoch.is_current() {
+            if self.name_stays.load(Relaxed) {
+                self.shmem.set_owner(false);
+            }
             // SAFETY: dropped once, here, and not used again.
             unsafe { ManuallyDrop::drop(&mut self.shmem) };
         }
@@ -45,6 +52,7 @@ struct Adopted {
     file: OwnedFd,
     bytes: u64,
     name: String,
+    name_stays: Arc<AtomicBool>,
 }
 
 impl Adopted {
@@ -63,11 +71,16 @@ impl Adopted {
             return Err(renamed().into());
         }
         let bytes = facts.bytes.min(shmem.len() as u64);
-        let keeper = Keeper { shmem: ManuallyDrop::new(shmem), epoch: Epoch::current()? };
+        let name_stays = Arc::new(AtomicBool::new(false));
+        let keeper = Keeper {
+            shmem: ManuallyDrop::new(shmem),
+            epoch: Epoch::current()?,
+            name_stays: name_stays.clone(),
+        };
         // SAFETY: `Shmem` maps `len` bytes of its file, from the first on, for reading and writing, until it is dropped; so the address is
         // page aligned. The file has at least a page, as just checked.
         let map = unsafe { Mapping::new(base, bytes, Box::new(keeper)) };
-        Ok(Adopted { map, file, bytes, name })
+        Ok(Adopted { map, file, bytes, name, name_stays })
     }
 }
 
@@ -101,7 +114,7 @@ impl QueueOptions {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Exists`] if the memory holds an object of skep's already, or another process makes one at this moment. [`Error::Capacity`] with
+    /// [`Error::Exists`] if the memory holds an object of skep's already, or another process makes one at this moment; its name stays then. [`Error::Capacity`] with
     /// the largest number of slots that fits, or [`Mismatch::Size`] if none does. [`Mismatch::Renamed`] if the memory's name leads elsewhere.
     /// [`Error::Peers`], [`Error::NoMemory`], [`Error::Os`].
     pub fn create_in<T: Pod>(self, shmem: Shmem) -> Result<SimpleQueue<T>, Error> {
@@ -120,9 +133,12 @@ impl QueueOptions {
         }
         // The crate that made the file has not reserved its pages.
         sys::reserve(&adopted.file, geometry.total)?;
-        let Adopted { map, file, name, .. } = adopted;
+        let Adopted { map, file, name, name_stays, .. } = adopted;
         let init = |body| handle::init::<T>(body, slots);
-        let exists = || Error::Exists { name: name.clone() };
+        let exists = || {
+            name_stays.store(true, Relaxed); // for the sake of the object that is there
+            Error::Exists { name: name.clone() }
+        };
         SimpleQueue::join(Segment::build_in(map, file, &blueprint, geometry, init, exists)?)
     }
 }

@@ -97,6 +97,19 @@ fn the_end_comes_after_what_is_put_back() {
             assert_eq!(b.join().unwrap(), (Some(1), None));
         })
     });
+    report("close beside a put in flight, two sleeping consumers, capacity 1", || {
+        explore(2, || {
+            let queue = Queue::<u64>::new(1, 3);
+            let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
+            let first = a.start_put().unwrap();
+            let b = spawn(move || b.get());
+            let c = spawn(move || c.get());
+            a.close();
+            a.finish_put(first, 1);
+            let got = [b.join().unwrap(), c.join().unwrap()];
+            assert_eq!(got.iter().flatten().count(), 1, "{got:?}");
+        })
+    });
     report("close, and an item taken beside two sleeping consumers, capacity 1", || {
         explore(2, || {
             let queue = Queue::<u64>::new(1, 3);

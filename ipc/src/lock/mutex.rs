@@ -28,8 +28,8 @@
 //! 1. `suspect` is written by the holder of the mutex alone, so it needs no order of its own: lock and unlock give it.
 //! 2. Between the death of a holder and the next M1, whoever gets the lock is told.
 //! 3. A mutex that is used through this file alone is never unlocked inconsistent, so it never becomes unrecoverable.
-//! 4. The memory stays mapped while a thread of this process holds the lock: the guard borrows the `Mutex`, and a `Mutex` whose guard was
-//!    forgotten never unmaps (`held`).
+//! 4. The memory stays mapped while a thread of this process holds the lock, or the C library has noted that it is about to: the guard borrows
+//!    the `Mutex`, a `Mutex` whose guard was forgotten never unmaps (`held`), and no call returns with the note still there (`lock_for`).
 //!
 //! # A kill at each step
 //! - in L1, before the lock is taken: nothing has happened. After: the kernel sees the mutex in the dead thread's list, or as the pending
@@ -93,7 +93,9 @@ pub(super) const fn value_offset<T>() -> usize {
 ///
 /// # What the processes have to keep to
 /// The value may only be touched under the lock; a process that writes to the memory by other ways can make another one read anything that
-/// fits a `T`. The processes must be in one pid namespace: the lock names its holder by thread id.
+/// fits a `T`. The lock itself is the C library's, which follows addresses that it keeps in the shared memory: of all of skep's objects, a mutex alone
+/// trusts the processes that share it with its own memory's safety. The processes must be in one pid namespace: the lock names its holder by
+/// thread id.
 ///
 /// ```
 /// use skep_ipc::{LockError, Mutex};

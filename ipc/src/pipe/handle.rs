@@ -207,7 +207,7 @@ impl Connection {
         match incoming.receiver() {
             Ok(receiver) => Ok(Connection { sender, receiver }),
             Err(e) => {
-                sender.detach()?; // the other end must not see an end of file
+                sender.give_back()?; // the other end must see neither an end of file now, nor none where there was one
                 Err(e)
             }
         }

@@ -144,6 +144,8 @@ impl Receiver {
     }
 
     /// Whether the sender is not gone: one lives, or none has come yet. A system call, unless it was dropped.
+    ///
+    /// True in a forked child, which cannot tell.
     pub fn is_connected(&self) -> bool {
         !self.role.other_is_gone()
     }

@@ -103,8 +103,11 @@ impl Role {
         self.entry_of(self.side.other()).state.load(Acquire) == LEFT
     }
 
-    /// Whether the other side was dropped, or died: a system call.
+    /// Whether the other side was dropped, or died: a system call. Never in a forked child, which cannot tell.
     pub(crate) fn other_is_gone(&self) -> bool {
+        if !self.is_own() {
+            return false;
+        }
         let other = self.side.other();
         let handovers = &self.memory.control().signals.0.handovers[other as usize];
         let before = handovers.load(Acquire);
@@ -127,6 +130,16 @@ impl Role {
         let handovers = &self.memory.control().signals.0.handovers[self.side as usize];
         handovers.store(handovers.load(Acquire).wrapping_add(1), Release);
         Ok(self.memory.clone())
+    }
+}
+
+impl Role {
+    /// Undoes the claim: whoever waits for this side goes on waiting, or finds it gone as before.
+    pub(crate) fn give_back(self) -> Result<(), Error> {
+        if self.member.found_vacant() {
+            self.hand_on()?;
+        }
+        Ok(())
     }
 }
 

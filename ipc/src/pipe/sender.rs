@@ -174,8 +174,15 @@ impl Sender {
     }
 
     /// Whether the receiver is not gone: one lives, or none has come yet. A system call, unless it was dropped.
+    ///
+    /// True in a forked child, which cannot tell.
     pub fn is_connected(&self) -> bool {
         !self.role.other_is_gone()
+    }
+
+    /// Undoes the claim of the role, which nobody has noticed.
+    pub(super) fn give_back(self) -> Result<(), Error> {
+        self.role.give_back()
     }
 
     /// Gives the role up, without end of file for the receiver: another process can claim it and go on.

@@ -342,7 +342,8 @@ impl<T: Pod> SimpleQueue<T> {
     /// The item is gone when `work` returns. If this process dies inside `work`, or `work` panics, another participant gets it: at least once, where
     /// [`get`](Self::get) is at most once.
     ///
-    /// A held item keeps its slot: the queue is full one lap behind it, so `work` should be short.
+    /// A held item keeps its slot: the queue is full one lap behind it, so `work` should be short. As long as it is held a closed queue has not come to
+    /// its end, so `work` must not wait for that through another handle.
     ///
     /// # Errors
     /// As [`get`](Self::get).
