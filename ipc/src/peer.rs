@@ -117,15 +117,16 @@ pub(crate) enum Repair {
 
 /// Looks for dead peers, has `repair` finish or undo what each announced, and makes their entries vacant.
 ///
-/// `me` is skipped: whoever runs this is alive. Returns how many entries became vacant.
+/// Only those that `concern` are looked at, and `me` is skipped: whoever runs this is alive. Returns how many entries became vacant.
 pub(crate) fn recover(
     peers: Peers<'_>,
     members: &impl Membership,
     me: usize,
+    concern: impl Fn(usize) -> bool,
     mut repair: impl FnMut(usize) -> Repair,
 ) -> usize {
     let joined = |peer: usize| peers.entry(peer).state.load(Acquire) == JOINED;
-    let perhaps_dead = |&peer: &usize| peer != me && joined(peer) && members.is_dead(peer);
+    let perhaps_dead = |&peer: &usize| peer != me && joined(peer) && concern(peer) && members.is_dead(peer);
     if !(0..peers.count()).any(|peer| perhaps_dead(&peer)) {
         return 0;
     }

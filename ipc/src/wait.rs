@@ -124,20 +124,23 @@ const SPINS: u32 = 64;
 /// How long a waiter looks before it sleeps: about what a wake-up takes.
 #[cfg(not(loom))]
 const WINDOW: Duration = Duration::from_micros(50);
-/// The longest sleep without another look: what bounds the time until a death is noticed.
+/// The longest sleep without another look where a peer has something in its hands: what bounds the time until its death is noticed.
 #[cfg(not(loom))]
 pub(crate) const SLICE: Duration = Duration::from_millis(100);
+/// The same where nobody has: a slice doubles up to this, so that many who sleep for long cost next to nothing.
+#[cfg(not(loom))]
+const LONGEST_SLICE: Duration = Duration::from_millis(1600);
 
 /// Calls `look` until it gives something, or until the time is over: `None`.
 ///
 /// `check` is called before the first sleep, and once a slice as long as nothing is found, however often the sleeper is woken meanwhile: there
-/// the caller looks for dead peers.
+/// the caller looks for dead peers, and says whether it is to be called again soon.
 #[cfg(not(loom))]
 pub(crate) fn wait<R>(
     word: &WaitWord,
     until: Until,
     mut look: impl FnMut() -> Option<R>,
-    mut check: impl FnMut(),
+    mut check: impl FnMut() -> bool,
 ) -> Option<R> {
     for _ in 0..SPINS {
         if let Some(found) = look() {
@@ -153,20 +156,21 @@ pub(crate) fn wait<R>(
         sync::yield_now();
     }
     check();
+    let mut slice = SLICE;
     let mut checked_at = Instant::now();
     loop {
         let ticket = word.announce();
         if let Some(found) = look() {
             return Some(found);
         }
-        let slice = match until.remaining() {
+        let sleep = match until.remaining() {
             Some(Duration::ZERO) => return None,
-            Some(left) => left.min(SLICE),
-            None => SLICE,
+            Some(left) => left.min(slice),
+            None => slice,
         };
-        sync::futex_wait(&word.0, ticket.0, Some(slice));
-        if checked_at.elapsed() >= SLICE {
-            check();
+        sync::futex_wait(&word.0, ticket.0, Some(sleep));
+        if checked_at.elapsed() >= slice {
+            slice = if check() { SLICE } else { LONGEST_SLICE.min(2 * slice) };
             checked_at = Instant::now();
         }
     }
@@ -178,7 +182,7 @@ pub(crate) fn wait<R>(
     word: &WaitWord,
     _until: Until,
     mut look: impl FnMut() -> Option<R>,
-    mut check: impl FnMut(),
+    mut check: impl FnMut() -> bool,
 ) -> Option<R> {
     loop {
         let ticket = word.announce();

@@ -77,7 +77,7 @@ impl Sender {
             Err(Refusal::NotReady) => None,
             outcome => Some(outcome),
         };
-        wait(space, Until::Forever, look, || ()).expect("waits for ever").expect("not corrupt");
+        wait(space, Until::Forever, look, || true).expect("waits for ever").expect("not corrupt");
         self.end.ring().word(self.end.position() + 8).write(message); // S2
         self.end.publish(MESSAGE);
         self.end.ring().items().wake(1);
@@ -106,7 +106,7 @@ impl Receiver {
             Err(Refusal::NotReady) => None,
             outcome => Some(outcome),
         };
-        let length = match wait(items, Until::Forever, look, || ()).expect("waits for ever") {
+        let length = match wait(items, Until::Forever, look, || true).expect("waits for ever") {
             Ok(length) => length,
             Err(Refusal::NotReady) => return None,
             Err(Refusal::Corrupt) => panic!("corrupt"),

@@ -127,7 +127,11 @@ impl Receiver {
             Err(Refusal::NotReady) => None,
             outcome => Some(outcome.map_err(refused)),
         };
-        wait::wait(items, until, look, || gone.set(role.other_is_gone())).unwrap_or(Err(RecvError::Empty))
+        let check = || {
+            gone.set(role.other_is_gone());
+            true // the other side can die at any time, and a look costs one system call
+        };
+        wait::wait(items, until, look, check).unwrap_or(Err(RecvError::Empty))
     }
 
     #[inline]

@@ -157,7 +157,11 @@ impl Sender {
             Err(Refusal::NotReady) => None,
             outcome => Some(outcome.map_err(refused)),
         };
-        wait::wait(space, until, look, || gone.set(role.other_is_gone())).unwrap_or(Err(SendError::Full))
+        let check = || {
+            gone.set(role.other_is_gone());
+            true // the other side can die at any time, and a look costs one system call
+        };
+        wait::wait(space, until, look, check).unwrap_or(Err(SendError::Full))
     }
 
     #[inline]

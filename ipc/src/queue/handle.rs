@@ -28,7 +28,8 @@ const REFUSALS_BEFORE_CHECK: u32 = 1024;
 ///
 /// # Blocking
 /// `put` and `get` look for a while, then sleep. A participant that is *stopped* between its claim and its publication (a few instructions) blocks the queue
-/// in its place until it goes on. One that is *killed* there does not: blocked participants notice it within a tenth of a second, and repair.
+/// in its place until it goes on. One that is *killed* there does not: blocked participants notice it within a tenth of a second, and repair; those that
+/// have slept for long on an idle queue, within two.
 ///
 /// # When a participant dies
 /// at any instruction, of whatever cause, the others go on. A producer killed inside `put` has put its item or has not. A consumer killed inside
@@ -462,7 +463,7 @@ impl<T: Pod> SimpleQueue<T> {
         self.refusals += 1;
         if self.refusals >= REFUSALS_BEFORE_CHECK {
             self.refusals = 0;
-            self.ring.recover(self.member.segment());
+            self.ring.recover_holders(self.member.segment());
         }
     }
 }

@@ -435,7 +435,38 @@ impl<'a, T: Pod> Ring<'a, T> {
 
     /// Repairs for every dead peer that is found. Returns for how many.
     pub(crate) fn recover(&self, members: &impl Membership) -> usize {
-        peer::recover(self.peers, members, self.me, |dead| self.repair(dead, members))
+        peer::recover(self.peers, members, self.me, |_| true, |dead| self.repair(dead, members))
+    }
+
+    /// Repairs for the dead who hold up others: those with a position in their hands. Whether anybody, living or dead, has one.
+    ///
+    /// As long as nobody has, this asks the kernel nothing. The others' places are repaired for whoever needs them.
+    pub(crate) fn recover_holders(&self, members: &impl Membership) -> bool {
+        let holds = |peer: usize| peer != self.me && self.holds(peer);
+        let any = (0..self.peers.count()).any(holds);
+        if any {
+            peer::recover(self.peers, members, self.me, holds, |dead| self.repair(dead, members));
+        }
+        any
+    }
+
+    /// Whether a position that a peer has announced is claimed and not yet published, or released, or given back with a sign.
+    fn holds(&self, peer: usize) -> bool {
+        let entry = self.peers.entry(peer);
+        let intent = Intent(entry.intent.load(Acquire));
+        let Some(side) = intent.side().filter(|_| entry.state.load(Acquire) == JOINED) else { return false };
+        intent.claimed_below(self.end_of(side), self.capacity).any(|p| {
+            let turn = self.slot(p).turn.load(Acquire);
+            self.is_held(turn, side, p) || side == Side::Get && turn == orphaned(p)
+        })
+    }
+
+    /// The first position that nobody has claimed on this side.
+    fn end_of(&self, side: Side) -> u64 {
+        match side {
+            Side::Put => self.control.tail.0.load(Acquire) & !CLOSED, // R1 pairs with P2 and P3
+            Side::Get => self.control.head.0.load(Acquire),           // R2 pairs with G2 and G3
+        }
     }
 
     /// Finishes or undoes what a dead peer announced, and wakes everybody. The caller holds the repair lock.
@@ -448,11 +479,8 @@ impl<'a, T: Pod> Ring<'a, T> {
 
     fn settle(&self, dead: usize, members: &impl Membership) -> Repair {
         let intent = Intent(self.peers.entry(dead).intent.load(Acquire));
-        let (side, end) = match intent.side() {
-            Some(Side::Put) => (Side::Put, self.control.tail.0.load(Acquire) & !CLOSED), // R1 pairs with P2 and P3
-            Some(Side::Get) => (Side::Get, self.control.head.0.load(Acquire)), // R2 pairs with G2 and G3
-            None => return Repair::Done,
-        };
+        let Some(side) = intent.side() else { return Repair::Done };
+        let end = self.end_of(side);
         let mut repair = Repair::Done;
         for p in intent.claimed_below(end, self.capacity) {
             let turn = &self.slot(p).turn;

@@ -90,9 +90,7 @@ impl<T: Pod> Ring<'_, T> {
             Err(refusal) if refusal == not_yet => None,
             outcome => Some(outcome),
         };
-        let check = || {
-            self.recover(members);
-        };
+        let check = || self.recover_holders(members);
         wait(word, until, look, check).unwrap_or(Err(not_yet))
     }
 }
