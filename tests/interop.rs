@@ -330,3 +330,15 @@ fn a_forked_child_does_not_take_the_name_away() {
     assert!(status.success());
     assert!(SimpleQueue::<u64>::open_in(attach(&name)).is_ok());
 }
+
+/// Somebody else was faster with the memory: its name is theirs now, and the refused owner does not take it away.
+#[test]
+fn a_refused_builder_leaves_the_name() {
+    let options = QueueOptions::new(4).peers(4);
+    let owner = ShmemConf::new().size(options.shmem_size::<u64>().unwrap()).create().unwrap();
+    let name = owner.get_os_id().to_owned();
+    let _unlink = common::Unlink(name.trim_start_matches('/').to_owned());
+    let _queue = options.create_in::<u64>(ShmemConf::new().os_id(&name).open().unwrap()).unwrap();
+    assert!(matches!(options.create_in::<u64>(owner), Err(skep::Error::Exists { .. })));
+    SimpleQueue::<u64>::open_in(ShmemConf::new().os_id(&name).open().unwrap()).unwrap();
+}

@@ -162,3 +162,26 @@ fn a_free_lock_is_taken_and_released_without_a_system_call() {
     let status = strictly(&|_| std::thread::yield_now());
     assert!(!status.success());
 }
+
+/// What the C library has noted for the kernel to look at when this thread ends: the lock that it is about to take.
+fn noted_lock() -> usize {
+    let (mut head, mut length) = (std::ptr::null::<[usize; 3]>(), 0_usize);
+    // SAFETY: the call fills in where this thread's list head is, three words that live as long as the thread.
+    unsafe {
+        assert_eq!(libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut length), 0);
+        (*head)[2]
+    }
+}
+
+/// The kernel looks at noted memory when the thread ends, whatever is mapped there by then.
+#[test]
+fn a_lock_that_timed_out_leaves_no_note_behind() {
+    let mutex = Mutex::new(0_u64).unwrap();
+    let _held = mutex.lock().unwrap();
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            assert!(matches!(mutex.lock_timeout(Duration::from_millis(5)), Err(LockError::Timeout)));
+            assert_eq!(noted_lock(), 0);
+        });
+    });
+}

@@ -3,70 +3,18 @@
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "common/stepped.rs"]
+mod stepped;
+
 use skep::{LockError, Mutex};
 use std::os::fd::{AsFd, OwnedFd};
+use stepped::{Now, Step, Stepped};
 
 /// Two numbers that are equal whenever they are in order.
 type Pair = [u64; 2];
 
 /// How many of the instructions are tried, evenly spread.
 const POINTS: u64 = 150;
-
-/// A process that runs `work` with its own handle, stopped before the first instruction of it.
-struct Stepped(libc::pid_t);
-
-/// How a stepped process is doing.
-#[derive(Debug, PartialEq, Eq)]
-enum Now {
-    Stopped,
-    Over,
-}
-
-impl Stepped {
-    fn start(mutex: &Mutex<Pair>, work: fn(&Mutex<Pair>)) -> Stepped {
-        let fd: OwnedFd = mutex.as_fd().try_clone_to_owned().unwrap();
-        // SAFETY: the child runs what follows and ends by `_exit`; glibc keeps malloc usable in a forked child.
-        match unsafe { libc::fork() } {
-            0 => {
-                let own = Mutex::from_fd(fd).unwrap();
-                // SAFETY: makes the parent this process's tracer, then stops.
-                unsafe {
-                    assert_eq!(libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0), 0);
-                    libc::raise(libc::SIGSTOP);
-                }
-                work(&own);
-                // SAFETY: ends this process at once.
-                unsafe { libc::_exit(0) }
-            }
-            -1 => panic!("fork: {}", std::io::Error::last_os_error()),
-            pid => {
-                let stepped = Stepped(pid);
-                assert_eq!(stepped.wait(), Now::Stopped);
-                stepped
-            }
-        }
-    }
-
-    fn wait(&self) -> Now {
-        let mut status = 0;
-        // SAFETY: waits for the child, which is not reaped before it is over.
-        assert_eq!(unsafe { libc::waitpid(self.0, &raw mut status, 0) }, self.0);
-        if libc::WIFSTOPPED(status) { Now::Stopped } else { Now::Over }
-    }
-
-    /// Lets it execute one instruction.
-    fn step(&self) -> Now {
-        // SAFETY: the child is stopped and traced by this thread.
-        assert_eq!(unsafe { libc::ptrace(libc::PTRACE_SINGLESTEP, self.0, 0, 0) }, 0);
-        self.wait()
-    }
-
-    fn kill(self) {
-        // SAFETY: the child is not reaped yet.
-        assert_eq!(unsafe { libc::kill(self.0, libc::SIGKILL) }, 0);
-        assert_eq!(self.wait(), Now::Over);
-    }
-}
 
 /// What a program does that knows what to do about a death: a clean lock means numbers in order.
 fn change(mutex: &Mutex<Pair>) {
@@ -89,21 +37,27 @@ fn look_and_leave(mutex: &Mutex<Pair>) {
     drop(mutex.lock());
 }
 
+/// A process that runs `work` with a handle of its own.
+fn start(mutex: &Mutex<Pair>, work: fn(&Mutex<Pair>)) -> Stepped {
+    let fd: OwnedFd = mutex.as_fd().try_clone_to_owned().unwrap();
+    Stepped::start(|| Mutex::from_fd(fd).unwrap(), |own| work(&own))
+}
+
 /// Kills a process that runs `work` after a number of steps, for numbers from none to all, each time on a mutex made by `prepare`;
 /// `check` then looks at what is left. Returns how often somebody was told of a death.
 fn kill_after_each(prepare: fn() -> Mutex<Pair>, work: fn(&Mutex<Pair>), must_be_told: bool) -> u64 {
     let all = {
         let mutex = prepare();
-        let child = Stepped::start(&mutex, work);
-        (0..).find(|_| child.step() == Now::Over).unwrap()
+        let child = start(&mutex, work);
+        (0..).find(|_| child.step(Step::Instruction) == Now::Over).unwrap()
     };
     let mut told = 0;
     for point in 0..POINTS {
         let mutex = prepare();
-        let child = Stepped::start(&mutex, work);
+        let child = start(&mutex, work);
         let steps = all * point / POINTS;
         for _ in 0..steps {
-            assert_eq!(child.step(), Now::Stopped);
+            assert_eq!(child.step(Step::Instruction), Now::Stopped);
         }
         child.kill();
         match mutex.try_lock() {

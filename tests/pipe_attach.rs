@@ -129,3 +129,18 @@ fn the_memory_outlives_the_pipe_and_its_name() {
     sender.send(b"still here").unwrap();
     assert_eq!(*receiver.recv().unwrap(), *b"still here");
 }
+
+/// In a forked child the descriptor that tells is closed, and its number may be another's.
+#[test]
+fn a_forked_child_does_not_take_the_living_for_gone() {
+    let pipe = Pipe::new(100).unwrap();
+    let other = Pipe::from_fd(pipe.as_fd().try_clone_to_owned().unwrap()).unwrap();
+    let _sender = pipe.sender().unwrap();
+    let receiver = other.receiver().unwrap();
+    let status = in_forked_child(|| {
+        // Whatever number is free now gets a file that nobody has locked.
+        let files: Vec<_> = (0..20).map(|_| tempfile::tempfile().unwrap()).collect();
+        i32::from(!receiver.is_connected()) + i32::from(files.is_empty())
+    });
+    assert!(status.success(), "{status}");
+}
