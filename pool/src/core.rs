@@ -6,6 +6,8 @@
 //!   gets each part once.
 //! - C2. Once `ending` is set, no ticket stays: [`end`](Core::end) sets it and then takes all, a submitter looks at it after
 //!   leaving its ticket. Both go through the ticket's mutex, so one of them sees the other.
+//! - C3. A forked child's copy touches neither the shared memory, nor the bell, nor a mutex, which some thread may have held that the
+//!   child lacks: whatever a user can call asks [`is_own`](Core::is_own) first.
 
 use crate::collector::{Collector, Deliver};
 use crate::error::{Cause, PoolError, TaskError};
@@ -99,6 +101,11 @@ impl Core {
         ])
     }
 
+    /// Whether this process is the one that made the pool (C3).
+    pub(crate) fn is_own(&self) -> bool {
+        self.table.is_own()
+    }
+
     pub(crate) fn depth(&self) -> usize {
         self.tickets.len()
     }
@@ -152,6 +159,7 @@ impl Core {
 
     fn admits(&self) -> Result<(), TaskError> {
         match self.ending.get() {
+            _ if !self.is_own() => Err(TaskError::Forked),
             Some(ending) => Err(ending.clone()),
             None if self.closed.load(Ordering::Relaxed) => Err(TaskError::Closed),
             None => Ok(()),
@@ -184,14 +192,16 @@ impl Core {
 
     // --- collecting ----------------------------------------------------------------------------------------------
 
-    /// Waits until `need` outcomes have arrived at `job`, or for the deadline; tells which.
+    /// Waits until `need` outcomes have arrived at `job`, or for the deadline; tells which. In a forked child none ever arrive.
     pub(crate) fn wait(&self, job: &Job, need: usize, deadline: Option<Instant>) -> bool {
-        self.collector.wait(self, deadline, || job.has(need))
+        self.is_own() && self.collector.wait(self, deadline, || job.has(need))
     }
 
     /// Delivers what is there.
     pub(crate) fn collect(&self) {
-        self.collector.collect(self);
+        if self.is_own() {
+            self.collector.collect(self);
+        }
     }
 
     /// Waits until every task that was submitted has its outcome.

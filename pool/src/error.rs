@@ -52,7 +52,7 @@ fn signal_name(number: i32) -> Option<&'static str> {
     })
 }
 
-/// Why a task gave no result. It concerns that task alone, except for the last three, which concern the whole pool.
+/// Why a task gave no result. It concerns that task alone, except for the last four, which concern the whole pool.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum TaskError {
@@ -127,6 +127,9 @@ pub enum TaskError {
         /// What happened.
         reason: String,
     },
+    /// This process is a forked child of the one that has the pool, and the pool is not its own.
+    #[error("the pool belongs to the process that made it, and this is a forked child: make a pool here")]
+    Forked,
 }
 
 /// Why a pool could not be started or ended.
@@ -191,6 +194,9 @@ pub enum PoolError {
     /// [`join`](crate::Pool::join) was called on a pool that still takes tasks.
     #[error("the pool is still open: call close() or terminate() before join()")]
     StillOpen,
+    /// This process is a forked child of the one that has the pool, and the pool is not its own.
+    #[error("the pool belongs to the process that made it, and this is a forked child: make a pool here")]
+    Forked,
     /// Shared memory could not be set up.
     #[error(transparent)]
     Ipc(#[from] skep_ipc::Error),

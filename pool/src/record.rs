@@ -101,6 +101,11 @@ impl Table {
         [self.segment.as_fd(), self.spill.as_fd()]
     }
 
+    /// Whether this process made or attached it, and is not a forked child of the one that did.
+    pub(crate) fn is_own(&self) -> bool {
+        self.segment.is_own()
+    }
+
     pub(crate) fn len(&self) -> u32 {
         self.length
     }

@@ -2,7 +2,7 @@
 
 use crate::support::{kill, pool, until, zygote_of};
 use crate::tasks::*;
-use skep::Pool;
+use skep::{Pool, PoolError, TaskError};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -82,6 +82,7 @@ pub fn after_init() {
         "stillborn" => println!("{}", Pool::builder().workers(2).build().unwrap_err()),
         "barren" => barren(),
         "fork" => fork(),
+        "fork-and-use" => fork_and_use(),
         "idle" => idle(),
         "leave-nothing" => leave_nothing(),
         _ => panic!("no such role: {role}"),
@@ -113,6 +114,50 @@ fn fork() {
             println!("{}", pool.apply(square, 7).unwrap());
         }
     }
+}
+
+/// A child that uses all of its copy, at the moment when a record that is free there has an outcome here.
+fn fork_and_use() {
+    let pool = pool(1);
+    let (before, hanging) = (pool.apply_async(square, 8), pool.apply_async(nap, 0));
+    let mut results = pool.imap_unordered(square, std::iter::repeat(2));
+    results.next();
+    drop(results);
+    before.is_ready();
+    let directory = tempfile::tempdir().unwrap();
+    let go = directory.path().join("go");
+    // SAFETY: the child makes no threads, and leaves by _exit.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        until("the parent says go", || go.exists());
+        let is_right = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            assert_eq!(pool.apply(square, 9), Err(TaskError::Forked));
+            assert_eq!(pool.apply_async(square, 9).get(), Err(TaskError::Forked));
+            assert_eq!(pool.map(square, 0..9), Err(TaskError::Forked));
+            let all: Vec<_> = pool.imap_unordered(square, 0..9).collect();
+            assert_eq!(all, [Err(TaskError::Forked)]);
+            assert!(hanging.is_ready());
+            assert_eq!(hanging.get(), Err(TaskError::Forked));
+            assert_eq!(before.get(), Err(TaskError::Forked));
+            pool.close();
+            assert!(matches!(pool.join(), Err(PoolError::Forked)));
+            pool.terminate();
+            assert!(pool.stats().worker_pids.is_empty());
+            drop(pool);
+        }));
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(is_right.is_err().into()) }
+    }
+    // The worker has run the first, nobody has collected it, and the second waits in its record.
+    let file = directory.path().join("ran");
+    let first = pool.apply_async(note, file.clone());
+    let second = pool.apply_async(square, 5);
+    crate::support::numbers_in(&file, 1);
+    fs::write(go, "").unwrap();
+    let mut status = 0;
+    // SAFETY: waits for our own child, into a valid place.
+    unsafe { libc::waitpid(child, &mut status, 0) };
+    println!("child: {status}, parent: {:?} {:?} {:?}", first.get(), second.get(), before.get());
 }
 
 /// The processor time that a process has used, in seconds.

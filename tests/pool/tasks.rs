@@ -100,6 +100,12 @@ pub fn announce_and_hang(file: PathBuf) {
     }
 }
 
+/// Says in a file that it has run.
+#[skep::task]
+pub fn note(file: PathBuf) {
+    append(&file, "1");
+}
+
 /// Starts a grandchild that would live on, says both pids in a file, and never ends.
 #[skep::task]
 pub fn announce_grandchild_and_hang(file: PathBuf) {
