@@ -147,6 +147,11 @@ pub enum PoolError {
         /// How many there were.
         threads: usize,
     },
+    /// This process was started to be a pool's, but [`init`](crate::init) found another standard input than the pool's socket.
+    #[error(
+        "SKEP_ZYGOTE is set, but standard input is not a pool's socket: call skep::init() before standard input is replaced, and leave the variable unset"
+    )]
+    StdinReplaced,
     /// The new process ended before it came to [`init`](crate::init).
     #[error("the worker entry was not reached, the new process {cause}: call skep::init() first in main")]
     EntryNotReached {

@@ -4,7 +4,9 @@ use crate::support::{kill, pool, until, zygote_of};
 use crate::tasks::*;
 use skep::{Pool, PoolError, TaskError};
 use std::fs;
-use std::path::PathBuf;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -38,11 +40,36 @@ pub fn before_init() {
             unsafe { std::env::set_var("POOL_TEST_ONCE", "1") };
             println!("{:?}", Pool::new().unwrap_err());
         }
+        Some("stdin-first") => stdin_first(&path()),
         Some("stillborn") => return abort_forks_if(None),
         Some("barren") => return abort_forks_if(Some(path())),
         _ => return,
     }
     std::process::exit(0);
+}
+
+/// Replaces standard input, and only then calls `init`. It ends itself where a fork bomb would go on.
+fn stdin_first(file: &Path) {
+    let log = |line: &str| {
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
+        writeln!(file, "{line}").unwrap();
+        fs::read_to_string(path()).unwrap().lines().count()
+    };
+    let null = fs::File::open("/dev/null").unwrap();
+    // SAFETY: both descriptors are open.
+    unsafe { libc::dup2(null.as_raw_fd(), 0) };
+    let starts = log("start");
+    skep::init();
+    if starts > 5 {
+        std::process::exit(5);
+    }
+    match Pool::builder().workers(1).build() {
+        Err(PoolError::StdinReplaced) => {
+            log("StdinReplaced");
+            std::process::exit(4)
+        }
+        other => println!("{:?}", other.unwrap_err()),
+    }
 }
 
 /// From now on every forked child aborts at once, if that file is there.
