@@ -2,12 +2,15 @@
 //!
 //! Invariant W1: at every instruction a task is in the ring, or its record names the worker that has it. The id is taken with
 //! `get_with`, which keeps it in the ring until the record is claimed.
+//!
+//! Invariant W2: a process that a task has forked writes no record, though it returns from the task: it ends there.
 
 use crate::error::TaskError;
 use crate::frame;
 use crate::panics;
 use crate::record::Table;
 use crate::state::Id;
+use crate::sys;
 use crate::task;
 use crate::wire::{self, REASON_BYTES, Reply};
 use crate::zygote::Setup;
@@ -130,6 +133,10 @@ impl Worker {
                 Some(entry) => entry.run(argument, result),
                 None => Err(TaskError::UnknownTask { name: format!("{:#018x}", work.task) }),
             });
+            if !self.table.is_own() {
+                // The task has forked, and returned here as well: the record is the other one's.
+                sys::vanish();
+            }
             if let Err(error) = results.append(&self.frame) {
                 // If not even this fits, the parent reports the items that are missing.
                 if results.append(&frame::error_frame(error)).is_err() {

@@ -106,6 +106,26 @@ pub fn note(file: PathBuf) {
     append(&file, "1");
 }
 
+/// Forks, and gives the child's pid; the child returns as well, when the file is there.
+#[skep::task]
+pub fn fork_and_return_twice(file: PathBuf) -> u32 {
+    // SAFETY: the child only sleeps and returns.
+    let child = unsafe { libc::fork() };
+    while child == 0 && !file.exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child as u32
+}
+
+/// Says in a file that it runs, and ends when another file is there.
+#[skep::task]
+pub fn announce_and_wait(file: PathBuf, end: PathBuf) {
+    append(&file, &std::process::id().to_string());
+    while !end.exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Starts a grandchild that would live on, says both pids in a file, and never ends.
 #[skep::task]
 pub fn announce_grandchild_and_hang(file: PathBuf) {
