@@ -17,6 +17,7 @@ use crate::zygote::Setup;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use skep_ipc::SimpleQueue;
 use std::ffi::CString;
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// The exit status of a worker that could not attach.
@@ -144,6 +145,8 @@ impl Worker {
                 }
             }
         }
+        // Workers are killed in the end, so what a task has printed without a newline would never come out.
+        let _ = std::io::stdout().flush();
         record.state.finish(id.generation, self.number);
         // What a large task needed is given back; of a small one's buffers this is nothing.
         self.arguments.clear();

@@ -101,6 +101,8 @@ pub fn after_init() {
             println!("{}", pool.apply(square_quickly, 7).unwrap());
         }
         "say" => pool(1).apply(say, "said by a task\n".into()).unwrap(),
+        "say-no-newline" => pool(1).apply(say, "no newline".into()).unwrap(),
+        "panic-where-none-may" => println!("{:?}", pool(1).apply(panic_where_none_may, ())),
         "hang" => {
             let pool = pool(1);
             let _ = pool.apply(announce_grandchild_and_hang, path());

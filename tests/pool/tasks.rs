@@ -50,6 +50,22 @@ pub fn panic_with(message: String) -> u8 {
     panic!("{message}");
 }
 
+/// Catches a panic that says "caught", and raises one that says this.
+#[skep::task]
+pub fn panic_and_raise(message: String) {
+    let _ = std::panic::catch_unwind(|| panic!("caught"));
+    std::panic::resume_unwind(Box::new(message));
+}
+
+/// Panics in a function through which no panic may unwind.
+#[skep::task]
+pub fn panic_where_none_may() {
+    extern "C" fn no_unwinding() {
+        panic!("the real reason");
+    }
+    no_unwinding();
+}
+
 #[skep::task]
 pub fn exit_with(status: i32) {
     std::process::exit(status);
