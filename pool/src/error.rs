@@ -102,7 +102,8 @@ pub enum TaskError {
         /// The task's path.
         name: String,
     },
-    /// The encoded argument or result is longer than 4 GiB.
+    /// The encoded argument or result is longer than 4 GiB, or a result is that no longer fits behind the others of its chunk of a
+    /// [`map`](crate::Pool::map), which together may have 4 GiB.
     #[error(
         "{bytes} bytes are too many for one argument or result (the limit is {limit}): pass a file or split the work"
     )]

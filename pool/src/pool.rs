@@ -174,7 +174,8 @@ impl Pool {
     /// one fails. A worker that dies costs the input that it was running; the rest of its chunk goes on elsewhere.
     ///
     /// # Errors
-    /// That of the first input that has one. If an input cannot be encoded, no task is run at all.
+    /// That of the first input that has one. If an input cannot be encoded, no task is run at all. The results of a chunk can come to
+    /// 4 GiB together, and those beyond are [`TaskError::TooLarge`]; [`imap_unordered`](Self::imap_unordered) has no chunks.
     pub fn map<A, R, F, I>(&self, task: Task<A, R, F>, inputs: I) -> Result<Vec<R>, TaskError>
     where
         A: Serialize,

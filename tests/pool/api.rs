@@ -27,6 +27,7 @@ crate::laws!(
     payloads_may_be_large,
     chunks_may_have_large_results,
     a_result_without_room_is_its_tasks_error,
+    what_was_half_written_is_given_back,
     a_panic_is_its_tasks_error_with_message_and_place,
     a_panic_that_is_raised_again_keeps_its_message,
     a_panic_that_kills_its_worker_is_shown,
@@ -191,6 +192,12 @@ fn a_result_without_room_is_its_tasks_error() {
     assert_eq!(pool.apply(zeroes_without_room, 100_000), Err(TaskError::NoMemory));
     assert_eq!(pool.apply(zeroes_without_room, 100), Ok(vec![0; 100]));
     assert_eq!(pool.stats().workers_lost, 0);
+}
+
+fn what_was_half_written_is_given_back() {
+    use crate::support::{printed, program, this_program};
+    let said = printed(program(&this_program(), "half-written", &[]));
+    assert_eq!(said, "argument: Err(NoMemory), 0 MiB; result: Err(NoMemory), 0 MiB");
 }
 
 fn a_panic_is_its_tasks_error_with_message_and_place() {

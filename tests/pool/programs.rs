@@ -6,6 +6,7 @@ use skep::{Pool, PoolError, TaskError};
 use std::fs;
 use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::thread;
@@ -112,6 +113,7 @@ pub fn after_init() {
         "barren" => barren(),
         "fork" => fork(),
         "fork-and-use" => fork_and_use(),
+        "half-written" => half_written(),
         "idle" => idle(),
         "leave-nothing" => leave_nothing(),
         _ => panic!("no such role: {role}"),
@@ -187,6 +189,29 @@ fn fork_and_use() {
     // SAFETY: waits for our own child, into a valid place.
     unsafe { libc::waitpid(child, &mut status, 0) };
     println!("child: {status}, parent: {:?} {:?} {:?}", first.get(), second.get(), before.get());
+}
+
+/// What the spill file holds after an argument, and after a result, for which there was no room.
+fn half_written() {
+    // The first record's arguments lie at the start of the spill file, its results behind 4 GiB.
+    let (room, results_at) = (8 << 20, 4 << 30);
+    let pool = Pool::builder().workers(1).queue_depth(1).build().unwrap();
+    let result = pool.apply_async(zeroes_with_room, (2 * room, results_at + room as u64));
+    let result = result.get().map(|zeroes| zeroes.len());
+    let after_result = spill_mebibytes();
+    limit_files(room as u64);
+    let argument = pool.apply(reverse, vec![0; 2 * room]).map(|zeroes| zeroes.len());
+    println!("argument: {argument:?}, {} MiB; result: {result:?}, {after_result} MiB", spill_mebibytes());
+}
+
+/// The memory that this process's only spill file holds.
+fn spill_mebibytes() -> u64 {
+    let mut files = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+    let is_spill = |path: &PathBuf| {
+        fs::read_link(path).is_ok_and(|target| target.to_string_lossy().contains("skep-spill"))
+    };
+    let spill = files.find(is_spill).unwrap();
+    fs::metadata(spill).unwrap().blocks() / 2048 // of 512 bytes each
 }
 
 /// The processor time that a process has used, in seconds.

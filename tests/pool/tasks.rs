@@ -31,13 +31,27 @@ pub fn reverse(mut bytes: Vec<u8>) -> Vec<u8> {
 /// So many zeroes, from a worker that may not write any file beyond its first 4 KiB.
 #[skep::task]
 pub fn zeroes_without_room(length: usize) -> Vec<u8> {
-    let limit = libc::rlimit { rlim_cur: 4096, rlim_max: 4096 };
-    // SAFETY: changes this worker's settings alone; the pointer is valid.
+    limit_files(4096);
+    vec![0; length]
+}
+
+/// So many zeroes, from a worker that may not write any file beyond that.
+#[skep::task]
+pub fn zeroes_with_room(length: usize, file_bytes: u64) -> Vec<u8> {
+    limit_files(file_bytes);
+    vec![0; length]
+}
+
+/// From now on this process may not write any file beyond so many bytes.
+pub fn limit_files(bytes: u64) {
+    // SAFETY: changes this process's settings alone; the pointers are valid.
     unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit);
+        limit.rlim_cur = bytes;
         libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
         libc::setrlimit(libc::RLIMIT_FSIZE, &limit);
     }
-    vec![0; length]
 }
 
 #[skep::task]
