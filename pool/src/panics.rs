@@ -49,8 +49,8 @@ pub(crate) fn clear() {
     LAST.set(None);
 }
 
-/// The panic that was caught with this payload. It may have been raised without the hook (`resume_unwind`), so its text is the truth; what the
-/// hook saw last tells the place if it had the same text.
+/// The panic that was caught with this payload. It may have been raised without the hook (`resume_unwind`), so its text is the truth;
+/// what the hook saw last tells the place if it had the same text.
 pub(crate) fn told_by(payload: &(dyn Any + Send)) -> TaskError {
     let text = text(payload);
     let seen = LAST.take().filter(|seen| seen.text.as_deref() == text);
