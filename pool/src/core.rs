@@ -6,9 +6,13 @@
 //!   gets each part once.
 //! - C2. Once `ending` is set, no ticket stays: [`end`](Core::end) sets it and then takes all, a submitter looks at it after
 //!   leaving its ticket. Both go through the ticket's mutex, so one of them sees the other.
+//! - C3. A forked child's copy touches neither the shared memory, nor the bell, nor a mutex, which some thread may have held that the
+//!   child lacks: whatever a user can call asks [`is_own`](Core::is_own) first.
+
+mod settle;
 
 use crate::collector::{Collector, Deliver};
-use crate::error::{Cause, PoolError, TaskError};
+use crate::error::{PoolError, TaskError};
 use crate::frame;
 use crate::job::{Arrival, Job};
 use crate::outbox::Outbox;
@@ -99,6 +103,11 @@ impl Core {
         ])
     }
 
+    /// Whether this process is the one that made the pool (C3).
+    pub(crate) fn is_own(&self) -> bool {
+        self.table.is_own()
+    }
+
     pub(crate) fn depth(&self) -> usize {
         self.tickets.len()
     }
@@ -152,6 +161,7 @@ impl Core {
 
     fn admits(&self) -> Result<(), TaskError> {
         match self.ending.get() {
+            _ if !self.is_own() => Err(TaskError::Forked),
             Some(ending) => Err(ending.clone()),
             None if self.closed.load(Ordering::Relaxed) => Err(TaskError::Closed),
             None => Ok(()),
@@ -184,14 +194,16 @@ impl Core {
 
     // --- collecting ----------------------------------------------------------------------------------------------
 
-    /// Waits until `need` outcomes have arrived at `job`, or for the deadline; tells which.
+    /// Waits until `need` outcomes have arrived at `job`, or for the deadline; tells which. In a forked child none ever arrive.
     pub(crate) fn wait(&self, job: &Job, need: usize, deadline: Option<Instant>) -> bool {
-        self.collector.wait(self, deadline, || job.has(need))
+        self.is_own() && self.collector.wait(self, deadline, || job.has(need))
     }
 
     /// Delivers what is there.
     pub(crate) fn collect(&self) {
-        self.collector.collect(self);
+        if self.is_own() {
+            self.collector.collect(self);
+        }
     }
 
     /// Waits until every task that was submitted has its outcome.
@@ -227,52 +239,7 @@ impl Core {
         ticket.job.deliver(Arrival { part: ticket.part, outcome });
     }
 
-    // --- dying ---------------------------------------------------------------------------------------------------
-
-    /// Repairs what a dead worker has left in the rings, and settles the records that name it.
-    pub(crate) fn settle(&self, worker: u32, pid: u32, cause: Cause) {
-        // A repair that fails now is done by the next blocked call.
-        let _ = lock(&self.tasks).ring.recover();
-        let _ = lock(&self.announce).ring.recover();
-        for index in 0..self.table.len() {
-            let Some(record) = self.table.record(index) else { continue };
-            let Some(state) = record.state.load().filter(|state| state.worker == worker) else { continue };
-            let id = Id { generation: state.generation, index };
-            match state.phase {
-                Phase::Done => self.announce(id), // perhaps once more
-                Phase::Running => self.settle_record(id, worker, pid, cause),
-                Phase::Free | Phase::Queued => {}
-            }
-        }
-    }
-
-    /// The record is the supervisor's now, since the worker that it names is dead (R1).
-    fn settle_record(&self, id: Id, worker: u32, pid: u32, cause: Cause) {
-        let Some(record) = self.table.record(id.index) else { return };
-        let mut slot = lock(&self.tickets[id.index as usize]);
-        let Some(ticket) = &mut *slot else { return }; // the pool has ended
-        ticket.has_killed = true;
-        let mut item = record.progress().items;
-        if item < ticket.count {
-            let deaths = if ticket.deaths.0 == item { ticket.deaths.1 } else { 0 };
-            if deaths < ticket.retries {
-                ticket.deaths = (item, deaths + 1);
-            } else {
-                let frame = frame::error_frame(TaskError::WorkerDied { pid, cause });
-                let appended = self.table.append_results(id.index, false).map(|mut to| to.append(&frame));
-                // Without room for it the record ends here, and what is missing is reported when it is collected.
-                item = if let Some(Ok(())) = appended { item + 1 } else { ticket.count };
-            }
-        }
-        if item >= ticket.count {
-            record.state.finish(id.generation, worker);
-            drop(slot);
-            return self.announce(id);
-        }
-        record.state.queue(id.generation);
-        drop(slot);
-        self.put_task(id);
-    }
+    // --- hints ---------------------------------------------------------------------------------------------------
 
     /// Puts an id into the ring of tasks.
     fn put_task(&self, id: Id) {

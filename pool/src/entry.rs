@@ -17,7 +17,15 @@ pub(crate) enum Entry {
     Test(&'static str),
 }
 
-static INIT: OnceLock<Result<(), usize>> = OnceLock::new();
+/// What `init()` found wrong.
+#[derive(Debug, Clone, Copy)]
+enum Flaw {
+    Threads(usize),
+    /// The marker without its socket. Taking this process for an ordinary program would let it start the next one like it, endlessly.
+    NoSocket,
+}
+
+static INIT: OnceLock<Result<(), Flaw>> = OnceLock::new();
 
 /// Makes this program one that can have pools. The first line of `main`.
 ///
@@ -37,8 +45,9 @@ pub fn init() {
 
 fn remember() {
     INIT.get_or_init(|| match sys::threads() {
+        _ if std::env::var_os(MARKER).is_some() => Err(Flaw::NoSocket),
         0 | 1 => Ok(()),
-        threads => Err(threads),
+        threads => Err(Flaw::Threads(threads)),
     });
 }
 
@@ -52,8 +61,9 @@ pub(crate) fn entry() -> Result<Entry, PoolError> {
     let test = inventory::iter::<TestEntry>().next();
     match (INIT.get(), test) {
         (Some(Ok(())), _) => Ok(Entry::Main),
+        (Some(Err(Flaw::NoSocket)), _) => Err(PoolError::StdinReplaced),
         (_, Some(test)) => Ok(Entry::Test(test.path())),
-        (Some(&Err(threads)), None) => Err(PoolError::InitAfterThreads { threads }),
+        (Some(&Err(Flaw::Threads(threads))), None) => Err(PoolError::InitAfterThreads { threads }),
         (None, None) => Err(PoolError::NotInitialised),
     }
 }

@@ -52,7 +52,7 @@ fn signal_name(number: i32) -> Option<&'static str> {
     })
 }
 
-/// Why a task gave no result. It concerns that task alone, except for the last three, which concern the whole pool.
+/// Why a task gave no result. It concerns that task alone, except for the last four, which concern the whole pool.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum TaskError {
@@ -102,7 +102,8 @@ pub enum TaskError {
         /// The task's path.
         name: String,
     },
-    /// The encoded argument or result is longer than 4 GiB.
+    /// The encoded argument or result is longer than 4 GiB, or a result is that no longer fits behind the others of its chunk of a
+    /// [`map`](crate::Pool::map), which together may have 4 GiB.
     #[error(
         "{bytes} bytes are too many for one argument or result (the limit is {limit}): pass a file or split the work"
     )]
@@ -127,6 +128,9 @@ pub enum TaskError {
         /// What happened.
         reason: String,
     },
+    /// This process is a forked child of the one that has the pool, and the pool is not its own.
+    #[error("the pool belongs to the process that made it, and this is a forked child: make a pool here")]
+    Forked,
 }
 
 /// Why a pool could not be started or ended.
@@ -144,6 +148,11 @@ pub enum PoolError {
         /// How many there were.
         threads: usize,
     },
+    /// This process was started to be a pool's, but [`init`](crate::init) found another standard input than the pool's socket.
+    #[error(
+        "SKEP_ZYGOTE is set, but standard input is not a pool's socket: call skep::init() before standard input is replaced, and leave the variable unset"
+    )]
+    StdinReplaced,
     /// The new process ended before it came to [`init`](crate::init).
     #[error("the worker entry was not reached, the new process {cause}: call skep::init() first in main")]
     EntryNotReached {
@@ -191,6 +200,9 @@ pub enum PoolError {
     /// [`join`](crate::Pool::join) was called on a pool that still takes tasks.
     #[error("the pool is still open: call close() or terminate() before join()")]
     StillOpen,
+    /// This process is a forked child of the one that has the pool, and the pool is not its own.
+    #[error("the pool belongs to the process that made it, and this is a forked child: make a pool here")]
+    Forked,
     /// Shared memory could not be set up.
     #[error(transparent)]
     Ipc(#[from] skep_ipc::Error),

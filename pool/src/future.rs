@@ -49,7 +49,7 @@ impl<R: DeserializeOwned> Future<R> {
 
     /// Whether the result is there, so that [`get`](Self::get) will not block. Never blocks.
     pub fn is_ready(&self) -> bool {
-        if self.job.peek(1) {
+        if self.is_copy() || self.job.peek(1) {
             return true;
         }
         let Some(core) = self.core.upgrade() else { return true };
@@ -58,14 +58,22 @@ impl<R: DeserializeOwned> Future<R> {
     }
 
     fn wait(&self, deadline: Option<Instant>) -> bool {
-        if self.job.peek(1) {
+        if self.is_copy() || self.job.peek(1) {
             return true;
         }
         // A pool that is gone has told all its jobs.
         self.core.upgrade().is_none_or(|core| core.wait(&self.job, 1, deadline))
     }
 
+    /// Whether this is a forked child's, where nobody delivers.
+    fn is_copy(&self) -> bool {
+        self.core.upgrade().is_some_and(|core| !core.is_own())
+    }
+
     fn resolve(self) -> Result<R, TaskError> {
+        if self.is_copy() {
+            return Err(TaskError::Forked);
+        }
         self.job.take().map_or(Err(TaskError::Terminated), single)
     }
 }

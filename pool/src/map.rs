@@ -150,6 +150,10 @@ impl<I: Iterator<Item = A>, A: Serialize, R: DeserializeOwned> Iterator for Imap
     type Item = Result<R, TaskError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if !self.core.is_own() {
+            let has_more = self.inputs.take().is_some() | (std::mem::take(&mut self.in_flight) > 0);
+            return has_more.then_some(Err(TaskError::Forked));
+        }
         if let Err(error) = self.refill() {
             return Some(Err(error));
         }

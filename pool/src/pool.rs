@@ -30,6 +30,8 @@ const QUEUE_DEPTH: usize = 1024;
 ///
 /// Dropping a pool [terminates](Self::terminate) it and leaves no process, thread or descriptor behind.
 ///
+/// In a forked child the copy of a pool, and of its futures, answers [`TaskError::Forked`], and ends nothing: the pool stays the parent's.
+///
 /// ```no_run
 /// # mod skep { pub use skep_pool::*; }
 /// # fn square() -> skep::Task<u64, u64, fn(u64) -> u64> { unimplemented!() }
@@ -46,8 +48,6 @@ pub struct Pool {
     board: Arc<Board>,
     supervisor: Mutex<Option<JoinHandle<()>>>,
     workers: usize,
-    /// The process that has the pool: a forked child's copy ends nothing.
-    owner: u32,
 }
 
 /// How a pool shall be; [`Pool::builder`] gives it.
@@ -108,7 +108,7 @@ impl Builder {
             .name("skep-supervisor".into())
             .spawn(|| supervisor.run())
             .map_err(|source| PoolError::Os { call: "starting the supervisor thread", source })?;
-        Ok(Pool { core, board, supervisor: Mutex::new(Some(supervisor)), workers, owner: std::process::id() })
+        Ok(Pool { core, board, supervisor: Mutex::new(Some(supervisor)), workers })
     }
 }
 
@@ -174,7 +174,8 @@ impl Pool {
     /// one fails. A worker that dies costs the input that it was running; the rest of its chunk goes on elsewhere.
     ///
     /// # Errors
-    /// That of the first input that has one. If an input cannot be encoded, no task is run at all.
+    /// That of the first input that has one. If an input cannot be encoded, no task is run at all. The results of a chunk can come to
+    /// 4 GiB together, and those beyond are [`TaskError::TooLarge`]; [`imap_unordered`](Self::imap_unordered) has no chunks.
     pub fn map<A, R, F, I>(&self, task: Task<A, R, F>, inputs: I) -> Result<Vec<R>, TaskError>
     where
         A: Serialize,
@@ -205,8 +206,12 @@ impl Pool {
     /// Waits until all tasks have their outcome and all processes of the pool are gone.
     ///
     /// # Errors
-    /// [`PoolError::StillOpen`] if neither [`close`](Self::close) nor [`terminate`](Self::terminate) was called before.
+    /// [`PoolError::StillOpen`] if neither [`close`](Self::close) nor [`terminate`](Self::terminate) was called before;
+    /// [`PoolError::Forked`] in a forked child.
     pub fn join(&self) -> Result<(), PoolError> {
+        if !self.core.is_own() {
+            return Err(PoolError::Forked);
+        }
         if !self.core.is_closed() {
             return Err(PoolError::StillOpen);
         }
@@ -224,7 +229,7 @@ impl Pool {
     ///
     /// Does not block; [`join`](Self::join) waits until the processes are gone.
     pub fn terminate(&self) {
-        if std::process::id() != self.owner {
+        if !self.core.is_own() {
             return;
         }
         self.core.collect(); // what is finished is delivered
@@ -232,11 +237,12 @@ impl Pool {
         self.order(Order::Kill);
     }
 
-    /// The pool's numbers now.
+    /// The pool's numbers now. In a forked child there are no workers.
     pub fn stats(&self) -> Stats {
+        let worker_pids = || lock(&self.board.pids).values().copied().collect();
         Stats {
             workers: self.workers,
-            worker_pids: lock(&self.board.pids).values().copied().collect(),
+            worker_pids: if self.core.is_own() { worker_pids() } else { Vec::new() },
             workers_lost: self.board.lost.load(Ordering::Relaxed),
             tasks_done: self.core.tasks_done(),
         }
@@ -259,7 +265,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.terminate();
-        if std::process::id() == self.owner {
+        if self.core.is_own() {
             self.join_supervisor();
         }
     }

@@ -101,6 +101,11 @@ impl Table {
         [self.segment.as_fd(), self.spill.as_fd()]
     }
 
+    /// Whether this process made or attached it, and is not a forked child of the one that did.
+    pub(crate) fn is_own(&self) -> bool {
+        self.segment.is_own()
+    }
+
     pub(crate) fn len(&self) -> u32 {
         self.length
     }
@@ -125,7 +130,10 @@ impl Table {
     /// Parent, record FREE: lays a task into it.
     pub(crate) fn write_task(&self, index: u32, work: Work, arguments: &[u8]) -> Result<(), TaskError> {
         let record = self.record(index).ok_or(TaskError::NoMemory)?;
-        self.stream(record, index, Side::Arguments).write(0, arguments)?;
+        self.stream(record, index, Side::Arguments).write(0, arguments).inspect_err(|_| {
+            // Half of it may be there, and no length says so.
+            self.spill.release(index, Side::Arguments);
+        })?;
         // Relaxed: S1 publishes them.
         record.task.store(work.task, Ordering::Relaxed);
         record.argument_bytes.store(arguments.len() as u32, Ordering::Relaxed);
@@ -208,10 +216,17 @@ impl ResultWriter<'_> {
         let rest = self.stream.write_inline(u64::from(self.at.bytes), frame);
         if !rest.is_empty() {
             let at = u64::from(self.at.bytes) + (frame.len() - rest.len()) as u64;
-            match &mut self.window {
-                Some(window) => window.write(at, rest)?,
-                None => self.stream.spill.write(self.stream.index, Side::Results, at, rest)?,
+            let Stream { spill, index, .. } = self.stream;
+            let written = match &mut self.window {
+                Some(window) => window.write(at, rest),
+                None => spill.write(index, Side::Results, at, rest),
+            };
+            if written.is_err() {
+                // Half of it may be there, and `progress` does not say so. What is mapped stays reserved.
+                let mapped = self.window.as_ref().map_or(0, MappedWindow::len);
+                spill.release_from(index, Side::Results, at.max(mapped));
             }
+            written?;
         }
         self.at = Progress { items: self.at.items + 1, bytes: self.at.bytes + frame.len() as u32 };
         let word = u64::from(self.at.items) << 32 | u64::from(self.at.bytes);

@@ -91,9 +91,14 @@ impl Spill {
 
     /// Gives a window's pages back.
     pub(crate) fn release(&self, record: u32, side: Side) {
+        self.release_from(record, side, 0);
+    }
+
+    /// Gives the pages back that begin at `at` in a window, or behind it.
+    pub(crate) fn release_from(&self, record: u32, side: Side, at: u64) {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         // If this fails the pages stay with the record and are used by its next task.
-        let _ = rustix::fs::fallocate(&self.0, flags, window(record, side), WINDOW);
+        let _ = rustix::fs::fallocate(&self.0, flags, window(record, side) + at, WINDOW - at);
     }
 
     /// Nothing mapped yet.
@@ -120,17 +125,24 @@ pub(crate) struct MappedWindow<'a> {
 }
 
 impl MappedWindow<'_> {
+    /// So many bytes are mapped.
+    pub(crate) fn len(&self) -> u64 {
+        self.piece.as_ref().map_or(0, |piece| piece.len() as u64)
+    }
+
     pub(crate) fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), TaskError> {
         let end = at + bytes.len() as u64;
         let piece = match &self.piece {
             Some(piece) if end <= piece.len() as u64 => piece,
             _ => {
-                let length = end.next_power_of_two().max(FIRST_PIECE);
-                if length > WINDOW {
-                    return Err(TaskError::NoMemory);
-                }
                 let offset = window(self.record, Side::Results);
-                rustix::fs::fallocate(&self.spill.0, FallocateFlags::empty(), offset, length)
+                let reserve = |length| {
+                    rustix::fs::fallocate(&self.spill.0, FallocateFlags::empty(), offset, length)
+                        .map(|()| length)
+                };
+                // Where there is no room to spare, what is needed may still fit. A stream's limit is below a window's length.
+                let length = reserve(end.next_power_of_two().max(FIRST_PIECE))
+                    .or_else(|_| reserve(end))
                     .map_err(|_| TaskError::NoMemory)?;
                 self.piece = None;
                 let piece = MmapOptions::new().offset(offset).len(length as usize).map_raw(&self.spill.0);

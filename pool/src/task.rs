@@ -162,11 +162,12 @@ pub fn run<A: DeserializeOwned, R: Serialize>(
             .map_err(|e| TaskError::ResultNotEncoded { reason: e.to_string() })
     });
     catch_unwind(steps).unwrap_or_else(|payload| {
+        let told = panics::told_by(&*payload);
         // A payload may panic when it is dropped; one that does is left behind.
         if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
             std::mem::forget(another);
         }
-        Err(panics::take())
+        Err(told)
     })
 }
 

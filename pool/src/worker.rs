@@ -2,18 +2,22 @@
 //!
 //! Invariant W1: at every instruction a task is in the ring, or its record names the worker that has it. The id is taken with
 //! `get_with`, which keeps it in the ring until the record is claimed.
+//!
+//! Invariant W2: a process that a task has forked writes no record, though it returns from the task: it ends there.
 
 use crate::error::TaskError;
 use crate::frame;
 use crate::panics;
 use crate::record::Table;
 use crate::state::Id;
+use crate::sys;
 use crate::task;
 use crate::wire::{self, REASON_BYTES, Reply};
 use crate::zygote::Setup;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use skep_ipc::SimpleQueue;
 use std::ffi::CString;
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// The exit status of a worker that could not attach.
@@ -130,6 +134,10 @@ impl Worker {
                 Some(entry) => entry.run(argument, result),
                 None => Err(TaskError::UnknownTask { name: format!("{:#018x}", work.task) }),
             });
+            if !self.table.is_own() {
+                // The task has forked, and returned here as well: the record is the other one's.
+                sys::vanish();
+            }
             if let Err(error) = results.append(&self.frame) {
                 // If not even this fits, the parent reports the items that are missing.
                 if results.append(&frame::error_frame(error)).is_err() {
@@ -137,6 +145,8 @@ impl Worker {
                 }
             }
         }
+        // Workers are killed in the end, so what a task has printed without a newline would never come out.
+        let _ = std::io::stdout().flush();
         record.state.finish(id.generation, self.number);
         // What a large task needed is given back; of a small one's buffers this is nothing.
         self.arguments.clear();

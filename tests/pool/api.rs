@@ -27,7 +27,10 @@ crate::laws!(
     payloads_may_be_large,
     chunks_may_have_large_results,
     a_result_without_room_is_its_tasks_error,
+    what_was_half_written_is_given_back,
     a_panic_is_its_tasks_error_with_message_and_place,
+    a_panic_that_is_raised_again_keeps_its_message,
+    a_panic_that_kills_its_worker_is_shown,
     what_cannot_be_encoded_or_decoded_is_its_tasks_error,
     an_argument_that_cannot_be_encoded_stops_a_map_before_it_starts,
     what_a_task_prints_goes_to_the_programs_output,
@@ -191,6 +194,12 @@ fn a_result_without_room_is_its_tasks_error() {
     assert_eq!(pool.stats().workers_lost, 0);
 }
 
+fn what_was_half_written_is_given_back() {
+    use crate::support::{printed, program, this_program};
+    let said = printed(program(&this_program(), "half-written", &[]));
+    assert_eq!(said, "argument: Err(NoMemory), 0 MiB; result: Err(NoMemory), 0 MiB");
+}
+
 fn a_panic_is_its_tasks_error_with_message_and_place() {
     let pool = pool(1);
     let before = pool.stats();
@@ -202,6 +211,27 @@ fn a_panic_is_its_tasks_error_with_message_and_place() {
     assert!(location.contains("tasks.rs:"), "{location}");
     assert_eq!(pool.apply(square, 3), Ok(9));
     assert_eq!(pool.stats().worker_pids, before.worker_pids);
+}
+
+fn a_panic_that_is_raised_again_keeps_its_message() {
+    let pool = pool(1);
+    let panicked = |raised: &str| match pool.apply(panic_and_raise, raised.into()) {
+        Err(TaskError::Panicked { message, location }) => (message, location),
+        other => panic!("{other:?}"),
+    };
+    let (message, location) = panicked("caught");
+    assert_eq!(message, "caught");
+    assert!(location.contains("tasks.rs:"), "{location}");
+    // Nobody knows where this one was made: not where the one was that the task has caught.
+    assert_eq!(panicked("another"), ("another".into(), "an unknown place".into()));
+}
+
+fn a_panic_that_kills_its_worker_is_shown() {
+    use crate::support::{program, this_program};
+    let output = program(&this_program(), "panic-where-none-may", &[]).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("WorkerDied"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("the real reason") && said.contains("cannot unwind"), "{said}");
 }
 
 fn what_cannot_be_encoded_or_decoded_is_its_tasks_error() {
@@ -225,4 +255,5 @@ fn an_argument_that_cannot_be_encoded_stops_a_map_before_it_starts() {
 fn what_a_task_prints_goes_to_the_programs_output() {
     use crate::support::{printed, program, this_program};
     assert_eq!(printed(program(&this_program(), "say", &[])), "said by a task");
+    assert_eq!(printed(program(&this_program(), "say-no-newline", &[])), "no newline");
 }

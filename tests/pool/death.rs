@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 crate::laws!(
+    a_task_that_forks_returns_once,
     a_task_that_ends_its_worker_is_told_how,
     only_the_item_that_was_running_is_lost,
     a_lost_worker_is_replaced,
@@ -222,4 +223,21 @@ fn workers_that_cannot_be_replaced_break_the_pool() {
     let directory = tempfile::tempdir().unwrap();
     let said = printed(program(&this_program(), "barren", &[&directory.path().join("abort")]));
     assert!(said.contains("PoolBroken"), "{said}");
+}
+
+fn a_task_that_forks_returns_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let [twice, runs, on] = ["twice", "runs", "on"].map(|name| directory.path().join(name));
+    let pool = pool(1);
+    let forks = pool.apply_async(fork_and_return_twice, twice.clone());
+    let busy = pool.apply_async(announce_and_wait, (runs.clone(), on.clone()));
+    let child = forks.get().unwrap();
+    // Waits in the record that the child has inherited.
+    let queued = pool.apply_async(square, 5);
+    numbers_in(&runs, 1);
+    std::fs::write(twice, "").unwrap();
+    until("the child is gone", || is_dead(child));
+    std::fs::write(on, "").unwrap();
+    assert_eq!(busy.get(), Ok(()));
+    assert_eq!(queued.get_timeout(CAP / 8).expect("an outcome"), Ok(25));
 }

@@ -15,7 +15,8 @@ crate::laws!(
     a_program_works_after_it_was_deleted,
     a_program_works_with_its_standard_streams_closed,
     under_a_file_size_limit_there_is_an_error,
-    a_marker_in_the_environment_alone_means_nothing,
+    a_marker_without_its_socket_is_an_error,
+    standard_input_replaced_before_init_is_an_error_and_no_fork_bomb,
     a_task_may_have_a_pool_of_its_own,
 );
 
@@ -74,10 +75,19 @@ fn under_a_file_size_limit_there_is_an_error() {
     assert!(said.contains("ulimit -f"), "{said}");
 }
 
-fn a_marker_in_the_environment_alone_means_nothing() {
-    let mut program = program(&this_program(), "square", &[]);
+fn a_marker_without_its_socket_is_an_error() {
+    let mut program = program(&this_program(), "error", &[]);
     program.env("SKEP_ZYGOTE", "1");
-    assert_eq!(printed(program), "49");
+    let said = printed(program);
+    assert!(said.contains("before standard input is replaced"), "{said}");
+}
+
+fn standard_input_replaced_before_init_is_an_error_and_no_fork_bomb() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("starts");
+    let said = printed(program(&this_program(), "stdin-first", &[&file]));
+    assert_eq!(said, "EntryNotReached { cause: Exited(4) }");
+    assert_eq!(fs::read_to_string(file).unwrap(), "start\nstart\nStdinReplaced\n");
 }
 
 fn a_task_may_have_a_pool_of_its_own() {

@@ -19,6 +19,7 @@ crate::laws!(
     imap_unordered_ends_when_its_pool_does,
     a_pool_leaves_no_process_thread_or_descriptor,
     a_forked_childs_copy_ends_nothing,
+    a_forked_childs_copy_runs_nothing_and_never_blocks,
     an_idle_pool_burns_no_cpu,
 );
 
@@ -142,6 +143,11 @@ fn a_pool_leaves_no_process_thread_or_descriptor() {
 
 fn a_forked_childs_copy_ends_nothing() {
     assert_eq!(printed(program(&this_program(), "fork", &[])), "49");
+}
+
+fn a_forked_childs_copy_runs_nothing_and_never_blocks() {
+    let said = printed(program(&this_program(), "fork-and-use", &[]));
+    assert_eq!(said, "child: 0, parent: Ok(()) Ok(25) Ok(64)");
 }
 
 fn an_idle_pool_burns_no_cpu() {

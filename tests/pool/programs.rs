@@ -2,9 +2,12 @@
 
 use crate::support::{kill, pool, until, zygote_of};
 use crate::tasks::*;
-use skep::Pool;
+use skep::{Pool, PoolError, TaskError};
 use std::fs;
-use std::path::PathBuf;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -38,11 +41,36 @@ pub fn before_init() {
             unsafe { std::env::set_var("POOL_TEST_ONCE", "1") };
             println!("{:?}", Pool::new().unwrap_err());
         }
+        Some("stdin-first") => stdin_first(&path()),
         Some("stillborn") => return abort_forks_if(None),
         Some("barren") => return abort_forks_if(Some(path())),
         _ => return,
     }
     std::process::exit(0);
+}
+
+/// Replaces standard input, and only then calls `init`. It ends itself where a fork bomb would go on.
+fn stdin_first(file: &Path) {
+    let log = |line: &str| {
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
+        writeln!(file, "{line}").unwrap();
+        fs::read_to_string(path()).unwrap().lines().count()
+    };
+    let null = fs::File::open("/dev/null").unwrap();
+    // SAFETY: both descriptors are open.
+    unsafe { libc::dup2(null.as_raw_fd(), 0) };
+    let starts = log("start");
+    skep::init();
+    if starts > 5 {
+        std::process::exit(5);
+    }
+    match Pool::builder().workers(1).build() {
+        Err(PoolError::StdinReplaced) => {
+            log("StdinReplaced");
+            std::process::exit(4)
+        }
+        other => println!("{:?}", other.unwrap_err()),
+    }
 }
 
 /// From now on every forked child aborts at once, if that file is there.
@@ -74,6 +102,8 @@ pub fn after_init() {
             println!("{}", pool.apply(square_quickly, 7).unwrap());
         }
         "say" => pool(1).apply(say, "said by a task\n".into()).unwrap(),
+        "say-no-newline" => pool(1).apply(say, "no newline".into()).unwrap(),
+        "panic-where-none-may" => println!("{:?}", pool(1).apply(panic_where_none_may, ())),
         "hang" => {
             let pool = pool(1);
             let _ = pool.apply(announce_grandchild_and_hang, path());
@@ -82,6 +112,8 @@ pub fn after_init() {
         "stillborn" => println!("{}", Pool::builder().workers(2).build().unwrap_err()),
         "barren" => barren(),
         "fork" => fork(),
+        "fork-and-use" => fork_and_use(),
+        "half-written" => half_written(),
         "idle" => idle(),
         "leave-nothing" => leave_nothing(),
         _ => panic!("no such role: {role}"),
@@ -113,6 +145,73 @@ fn fork() {
             println!("{}", pool.apply(square, 7).unwrap());
         }
     }
+}
+
+/// A child that uses all of its copy, at the moment when a record that is free there has an outcome here.
+fn fork_and_use() {
+    let pool = pool(1);
+    let (before, hanging) = (pool.apply_async(square, 8), pool.apply_async(nap, 0));
+    let mut results = pool.imap_unordered(square, std::iter::repeat(2));
+    results.next();
+    drop(results);
+    before.is_ready();
+    let directory = tempfile::tempdir().unwrap();
+    let go = directory.path().join("go");
+    // SAFETY: the child makes no threads, and leaves by _exit.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        until("the parent says go", || go.exists());
+        let is_right = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            assert_eq!(pool.apply(square, 9), Err(TaskError::Forked));
+            assert_eq!(pool.apply_async(square, 9).get(), Err(TaskError::Forked));
+            assert_eq!(pool.map(square, 0..9), Err(TaskError::Forked));
+            let all: Vec<_> = pool.imap_unordered(square, 0..9).collect();
+            assert_eq!(all, [Err(TaskError::Forked)]);
+            assert!(hanging.is_ready());
+            assert_eq!(hanging.get(), Err(TaskError::Forked));
+            assert_eq!(before.get(), Err(TaskError::Forked));
+            pool.close();
+            assert!(matches!(pool.join(), Err(PoolError::Forked)));
+            pool.terminate();
+            assert!(pool.stats().worker_pids.is_empty());
+            drop(pool);
+        }));
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(is_right.is_err().into()) }
+    }
+    // The worker has run the first, nobody has collected it, and the second waits in its record.
+    let file = directory.path().join("ran");
+    let first = pool.apply_async(note, file.clone());
+    let second = pool.apply_async(square, 5);
+    crate::support::numbers_in(&file, 1);
+    fs::write(go, "").unwrap();
+    let mut status = 0;
+    // SAFETY: waits for our own child, into a valid place.
+    unsafe { libc::waitpid(child, &mut status, 0) };
+    println!("child: {status}, parent: {:?} {:?} {:?}", first.get(), second.get(), before.get());
+}
+
+/// What the spill file holds after an argument, and after a result, for which there was no room.
+fn half_written() {
+    // The first record's arguments lie at the start of the spill file, its results behind 4 GiB.
+    let (room, results_at) = (8 << 20, 4 << 30);
+    let pool = Pool::builder().workers(1).queue_depth(1).build().unwrap();
+    let result = pool.apply_async(zeroes_with_room, (2 * room, results_at + room as u64));
+    let result = result.get().map(|zeroes| zeroes.len());
+    let after_result = spill_mebibytes();
+    limit_files(room as u64);
+    let argument = pool.apply(reverse, vec![0; 2 * room]).map(|zeroes| zeroes.len());
+    println!("argument: {argument:?}, {} MiB; result: {result:?}, {after_result} MiB", spill_mebibytes());
+}
+
+/// The memory that this process's only spill file holds.
+fn spill_mebibytes() -> u64 {
+    let mut files = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+    let is_spill = |path: &PathBuf| {
+        fs::read_link(path).is_ok_and(|target| target.to_string_lossy().contains("skep-spill"))
+    };
+    let spill = files.find(is_spill).unwrap();
+    fs::metadata(spill).unwrap().blocks() / 2048 // of 512 bytes each
 }
 
 /// The processor time that a process has used, in seconds.

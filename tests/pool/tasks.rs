@@ -31,13 +31,27 @@ pub fn reverse(mut bytes: Vec<u8>) -> Vec<u8> {
 /// So many zeroes, from a worker that may not write any file beyond its first 4 KiB.
 #[skep::task]
 pub fn zeroes_without_room(length: usize) -> Vec<u8> {
-    let limit = libc::rlimit { rlim_cur: 4096, rlim_max: 4096 };
-    // SAFETY: changes this worker's settings alone; the pointer is valid.
+    limit_files(4096);
+    vec![0; length]
+}
+
+/// So many zeroes, from a worker that may not write any file beyond that.
+#[skep::task]
+pub fn zeroes_with_room(length: usize, file_bytes: u64) -> Vec<u8> {
+    limit_files(file_bytes);
+    vec![0; length]
+}
+
+/// From now on this process may not write any file beyond so many bytes.
+pub fn limit_files(bytes: u64) {
+    // SAFETY: changes this process's settings alone; the pointers are valid.
     unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit);
+        limit.rlim_cur = bytes;
         libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
         libc::setrlimit(libc::RLIMIT_FSIZE, &limit);
     }
-    vec![0; length]
 }
 
 #[skep::task]
@@ -48,6 +62,22 @@ pub fn parse(text: String) -> Result<i32, String> {
 #[skep::task]
 pub fn panic_with(message: String) -> u8 {
     panic!("{message}");
+}
+
+/// Catches a panic that says "caught", and raises one that says this.
+#[skep::task]
+pub fn panic_and_raise(message: String) {
+    let _ = std::panic::catch_unwind(|| panic!("caught"));
+    std::panic::resume_unwind(Box::new(message));
+}
+
+/// Panics in a function through which no panic may unwind.
+#[skep::task]
+pub fn panic_where_none_may() {
+    extern "C" fn no_unwinding() {
+        panic!("the real reason");
+    }
+    no_unwinding();
 }
 
 #[skep::task]
@@ -97,6 +127,32 @@ pub fn announce_and_hang(file: PathBuf) {
     append(&file, &std::process::id().to_string());
     loop {
         std::thread::park();
+    }
+}
+
+/// Says in a file that it has run.
+#[skep::task]
+pub fn note(file: PathBuf) {
+    append(&file, "1");
+}
+
+/// Forks, and gives the child's pid; the child returns as well, when the file is there.
+#[skep::task]
+pub fn fork_and_return_twice(file: PathBuf) -> u32 {
+    // SAFETY: the child only sleeps and returns.
+    let child = unsafe { libc::fork() };
+    while child == 0 && !file.exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child as u32
+}
+
+/// Says in a file that it runs, and ends when another file is there.
+#[skep::task]
+pub fn announce_and_wait(file: PathBuf, end: PathBuf) {
+    append(&file, &std::process::id().to_string());
+    while !end.exists() {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
