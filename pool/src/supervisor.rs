@@ -10,7 +10,7 @@ use crate::core::Core;
 use crate::entry::Entry;
 use crate::error::{Cause, PoolError, TaskError};
 use crate::launch::Zygote;
-use crate::state::MAX_WORKER;
+use crate::numbers::Numbers;
 use crate::sync::lock;
 use crate::sys;
 use crate::wire::{self, Reply, Request};
@@ -22,8 +22,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How often to look whether a ring that was full has room.
-const FULL_RING: Duration = Duration::from_millis(2);
+/// How often to look whether a ring, or the socket, that was full has room.
+const FULL: Duration = Duration::from_millis(2);
 /// How long processes that were killed may take to die.
 const DYING: Duration = Duration::from_secs(5);
 /// How long the zygote may take to reap them, before it is killed as well.
@@ -84,7 +84,7 @@ pub(crate) struct Supervisor {
     entry: Entry,
     zygote: Zygote,
     wanted: usize,
-    next_number: u32,
+    numbers: Numbers,
     starting: HashSet<u32>,
     workers: BTreeMap<u32, Worker>,
     /// Workers that died in a row before they took tasks, and why the last one did.
@@ -112,7 +112,7 @@ impl Supervisor {
             entry,
             zygote,
             wanted,
-            next_number: 1,
+            numbers: Numbers::new(),
             starting: HashSet::new(),
             workers: BTreeMap::new(),
             barren: 0,
@@ -152,7 +152,7 @@ impl Supervisor {
     fn step(&mut self) -> Result<(), String> {
         let mut pause = self.refill();
         if !self.core.flush() {
-            pause = Some(FULL_RING);
+            pause = Some(FULL);
         }
         let fds = [self.zygote.socket.as_fd(), self.zygote.pidfd.as_fd(), self.core.bell()];
         let [said, zygote_ended, rung] = sys::readable(fds, pause).map_err(|e| format!("poll: {e}"))?;
@@ -179,14 +179,23 @@ impl Supervisor {
             return Some(pause);
         }
         self.not_before = None;
-        if self.next_number as usize + missing >= MAX_WORKER as usize {
-            self.next_number = 1; // a number this old names no worker any more (and settling twice does no harm)
-        }
-        let (first, count) = (self.next_number, missing as u32);
-        // If this fails the zygote is gone, which is seen next.
-        if wire::send(&self.zygote.socket, &Request::Spawn { first, count }, &[]).is_ok() {
-            self.starting.extend(first..first + count);
-            self.next_number = first + count;
+        self.ask_for(missing)
+    }
+
+    /// Never blocks: the zygote may be blocked itself, because many deaths that it has told are still to be heard here.
+    fn ask_for(&mut self, mut missing: usize) -> Option<Duration> {
+        while missing > 0 {
+            let is_used = |number| self.workers.contains_key(&number) || self.starting.contains(&number);
+            let run = self.numbers.run(missing as u32, is_used);
+            let request = Request::Spawn { first: run.start, count: run.len() as u32 };
+            match wire::try_send(&self.zygote.socket, &request) {
+                Ok(()) => {}
+                Err(Errno::AGAIN) => return Some(FULL),
+                Err(_) => return None, // the zygote is gone, which is seen next
+            }
+            self.numbers.take(&run);
+            missing -= run.len();
+            self.starting.extend(run);
         }
         None
     }

@@ -49,6 +49,20 @@ pub(crate) enum Reply {
 ///
 /// Blocks while the socket's buffer is full.
 pub(crate) fn send(socket: impl AsFd, message: &impl Serialize, fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    send_with(SendFlags::empty(), socket, message, fds)
+}
+
+/// As [`send`], but gives [`Errno::AGAIN`] instead of blocking.
+pub(crate) fn try_send(socket: impl AsFd, message: &impl Serialize) -> Result<(), Errno> {
+    send_with(SendFlags::DONTWAIT, socket, message, &[])
+}
+
+fn send_with(
+    flags: SendFlags,
+    socket: impl AsFd,
+    message: &impl Serialize,
+    fds: &[BorrowedFd<'_>],
+) -> Result<(), Errno> {
     let mut buffer = [0; MESSAGE_BYTES];
     let bytes = postcard::to_slice(message, &mut buffer).map_err(|_| Errno::MSGSIZE)?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SETUP_FDS))];
@@ -58,7 +72,7 @@ pub(crate) fn send(socket: impl AsFd, message: &impl Serialize, fds: &[BorrowedF
     }
     loop {
         let iov = [IoSlice::new(bytes)];
-        match rustix::net::sendmsg(&socket, &iov, &mut control, SendFlags::NOSIGNAL) {
+        match rustix::net::sendmsg(&socket, &iov, &mut control, flags | SendFlags::NOSIGNAL) {
             Err(Errno::INTR) => {}
             result => return result.map(drop),
         }

@@ -19,6 +19,7 @@ crate::laws!(
     kills_between_tasks_neither_lose_nor_double_one,
     a_killed_worker_costs_at_most_one_task,
     killing_idle_workers_is_no_crash_loop,
+    any_number_of_workers_may_die_at_once,
     a_killed_zygote_is_replaced,
     a_stopped_worker_is_not_a_dead_one,
     when_the_program_is_killed_all_its_processes_die,
@@ -162,6 +163,10 @@ fn killing_idle_workers_is_no_crash_loop() {
     let pool = pool(2);
     kill_workers(&pool, &AtomicBool::new(false), 60);
     assert_eq!(pool.apply(square, 3), Ok(9));
+}
+
+fn any_number_of_workers_may_die_at_once() {
+    assert_eq!(printed(program(&this_program(), "mass-death", &[])), "49");
 }
 
 fn a_killed_zygote_is_replaced() {

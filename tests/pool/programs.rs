@@ -1,6 +1,6 @@
 //! The programs that this executable plays.
 
-use crate::support::{kill, pool, until, zygote_of};
+use crate::support::{is_dead, kill, pool, until, zygote_of};
 use crate::tasks::*;
 use skep::Pool;
 use std::fs;
@@ -38,6 +38,8 @@ pub fn before_init() {
             unsafe { std::env::set_var("POOL_TEST_ONCE", "1") };
             println!("{:?}", Pool::new().unwrap_err());
         }
+        // In the zygote, whose standard input is its socket; elsewhere it does nothing.
+        Some("mass-death") => return shrink_buffer(0),
         Some("stillborn") => return abort_forks_if(None),
         Some("barren") => return abort_forks_if(Some(path())),
         _ => return,
@@ -81,6 +83,7 @@ pub fn after_init() {
         "error" => println!("{}", Pool::new().unwrap_err()),
         "stillborn" => println!("{}", Pool::builder().workers(2).build().unwrap_err()),
         "barren" => barren(),
+        "mass-death" => mass_death(),
         "fork" => fork(),
         "idle" => idle(),
         "leave-nothing" => leave_nothing(),
@@ -96,6 +99,41 @@ fn barren() {
     fs::write(path(), "").unwrap();
     kill(pool.stats().worker_pids[0], libc::SIGKILL);
     println!("{:?}, {:?}, {:?}", first.get(), second.get(), pool.apply(square, 1));
+}
+
+/// Lets a socket hold few messages only.
+fn shrink_buffer(socket: i32) {
+    let least = 1;
+    // SAFETY: reads an integer of that size, and fails for what is no socket.
+    unsafe { libc::setsockopt(socket, libc::SOL_SOCKET, libc::SO_SNDBUF, (&raw const least).cast(), 4) };
+}
+
+/// Many workers die between two looks of the zygote, which has then more to say than its socket holds, and is asked for more new
+/// workers than the other end holds.
+fn mass_death() {
+    let pool = pool(40);
+    for entry in fs::read_dir("/proc/self/fd").unwrap() {
+        shrink_buffer(entry.unwrap().file_name().to_str().unwrap().parse().unwrap());
+    }
+    let (workers, zygote) = (pool.stats().worker_pids, zygote_of(&pool));
+    kill(zygote, libc::SIGSTOP);
+    workers.iter().for_each(|pid| kill(*pid, libc::SIGKILL));
+    until("they are dead", || workers.iter().copied().all(is_dead));
+    kill(zygote, libc::SIGCONT);
+    match pool.apply_async(square, 7).get_timeout(PATIENCE) {
+        Ok(result) => println!("{}", result.unwrap()),
+        Err(_) => give_up(),
+    }
+    until("there are as many again", || pool.stats().worker_pids.len() == 40);
+}
+
+/// Longer than anything takes that does not hang.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Without ending the pool, which would hang as well.
+fn give_up() -> ! {
+    println!("no outcome");
+    std::process::exit(0)
 }
 
 fn fork() {
