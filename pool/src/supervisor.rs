@@ -1,8 +1,8 @@
 //! The supervisor: the one thread of a pool. It sleeps until a process ends or the pool does.
 //!
 //! # Invariants
-//! - V1. A worker that may have taken a task is in `workers`: it says `Fit`, with its pidfd, before it takes any. What is only in
-//!   `starting` has touched nothing.
+//! - V1. A worker that may have taken a task is in `workers`: it says `Fit` before it takes any. What is only in `starting` has
+//!   touched nothing.
 //! - V2. A death is settled after the process is dead: after the zygote has reaped it, or its pidfd has told.
 //! - V3. Nobody else waits for these processes, and no lock is shared with them.
 
@@ -75,7 +75,8 @@ impl Board {
 
 struct Worker {
     pid: u32,
-    pidfd: OwnedFd,
+    /// Missing if there was no free descriptor for it. Its zygote watches it nevertheless.
+    pidfd: Option<OwnedFd>,
 }
 
 pub(crate) struct Supervisor {
@@ -214,13 +215,12 @@ impl Supervisor {
     fn hear(&mut self, reply: Reply, mut fds: Vec<OwnedFd>) {
         match reply {
             Reply::Fit { worker, pid } => {
-                let Some(pidfd) = fds.pop() else { return };
                 if !self.starting.remove(&worker) {
                     return;
                 }
                 (self.barren, self.zygotes, self.not_before) = (0, 0, None);
                 lock(&self.board.pids).insert(worker, pid);
-                self.workers.insert(worker, Worker { pid, pidfd });
+                self.workers.insert(worker, Worker { pid, pidfd: fds.pop() });
             }
             Reply::Exited { worker, cause } => self.bury(worker, cause),
             Reply::NotForked { worker, errno } => {
@@ -270,9 +270,14 @@ impl Supervisor {
         self.starting.clear();
         self.kill_workers();
         for number in self.workers.keys().copied().collect::<Vec<_>>() {
-            let is_dead = sys::has_ended(&self.workers[&number].pidfd, DYING);
-            if !is_dead {
-                return Err(format!("worker {} cannot be killed", self.workers[&number].pid));
+            let Worker { pid, pidfd } = &self.workers[&number];
+            let Some(pidfd) = pidfd else {
+                return Err(format!(
+                    "the zygote {cause}, and no descriptor was free to see whether worker {pid} did, too: raise the limit"
+                ));
+            };
+            if !sys::has_ended(pidfd, DYING) {
+                return Err(format!("worker {pid} cannot be killed"));
             }
             self.bury(number, Cause::Unknown);
         }
@@ -287,9 +292,13 @@ impl Supervisor {
         Ok(())
     }
 
+    fn pidfds(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.workers.values().filter_map(|worker| worker.pidfd.as_ref())
+    }
+
     fn kill_workers(&self) {
-        for worker in self.workers.values() {
-            let _ = rustix::process::pidfd_send_signal(&worker.pidfd, Signal::KILL);
+        for pidfd in self.pidfds() {
+            let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
         }
     }
 
@@ -297,6 +306,8 @@ impl Supervisor {
     /// process is left to an init that does not reap.
     fn end_processes(&mut self) {
         self.kill_workers();
+        // Hearing the end, the zygote kills its workers, also those that have no pidfd here.
+        let _ = rustix::net::shutdown(&self.zygote.socket, rustix::net::Shutdown::Write);
         let deadline = Instant::now() + REAPING;
         while !(self.workers.is_empty() && self.starting.is_empty()) {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -306,8 +317,8 @@ impl Supervisor {
             self.kill_workers(); // some may have started just now
         }
         self.zygote.end();
-        for worker in self.workers.values() {
-            sys::has_ended(&worker.pidfd, DYING);
+        for pidfd in self.pidfds() {
+            sys::has_ended(pidfd, DYING);
         }
         lock(&self.board.pids).clear();
     }

@@ -39,7 +39,7 @@ pub(crate) enum Reply {
     Exited { worker: u32, cause: Cause },
     /// A worker could not be forked.
     NotForked { worker: u32, errno: i32 },
-    /// With its pidfd: the worker has attached, and takes tasks from now on.
+    /// With its pidfd (unless the parent has no room for it): the worker has attached, and takes tasks from now on.
     Fit { worker: u32, pid: u32 },
     /// The worker could not attach, and exits.
     Unfit { worker: u32, reason: String },
@@ -79,7 +79,7 @@ fn send_with(
     }
 }
 
-/// Receives a message; `None` at the end of the conversation.
+/// Receives a message; `None` at the end of the conversation. A descriptor is missing if this process has as many as it may.
 ///
 /// Blocks until one is there.
 pub(crate) fn receive<M: DeserializeOwned>(socket: impl AsFd) -> Result<Option<(M, Vec<OwnedFd>)>, Errno> {
@@ -105,7 +105,7 @@ pub(crate) fn receive<M: DeserializeOwned>(socket: impl AsFd) -> Result<Option<(
     if got.bytes == 0 {
         return Ok(None);
     }
-    if got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    if got.flags.contains(ReturnFlags::TRUNC) {
         return Err(Errno::MSGSIZE);
     }
     let message = postcard::from_bytes(&buffer[..got.bytes]).map_err(|_| Errno::BADMSG)?;

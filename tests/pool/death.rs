@@ -20,6 +20,7 @@ crate::laws!(
     a_killed_worker_costs_at_most_one_task,
     killing_idle_workers_is_no_crash_loop,
     any_number_of_workers_may_die_at_once,
+    a_worker_is_known_also_without_a_descriptor_for_it,
     a_killed_zygote_is_replaced,
     a_stopped_worker_is_not_a_dead_one,
     when_the_program_is_killed_all_its_processes_die,
@@ -167,6 +168,13 @@ fn killing_idle_workers_is_no_crash_loop() {
 
 fn any_number_of_workers_may_die_at_once() {
     assert_eq!(printed(program(&this_program(), "mass-death", &[])), "49");
+}
+
+fn a_worker_is_known_also_without_a_descriptor_for_it() {
+    let said = printed(program(&this_program(), "no-descriptors", &[]));
+    assert!(said.contains("WorkerDied") && said.contains("Signal(6)") && said.ends_with("\n49"), "{said}");
+    let said = printed(program(&this_program(), "few-descriptors", &[]));
+    assert!(said.contains("PoolBroken") && said.contains("no descriptor was free"), "{said}");
 }
 
 fn a_killed_zygote_is_replaced() {

@@ -84,6 +84,8 @@ pub fn after_init() {
         "stillborn" => println!("{}", Pool::builder().workers(2).build().unwrap_err()),
         "barren" => barren(),
         "mass-death" => mass_death(),
+        "no-descriptors" => no_descriptors(),
+        "few-descriptors" => few_descriptors(),
         "fork" => fork(),
         "idle" => idle(),
         "leave-nothing" => leave_nothing(),
@@ -125,6 +127,45 @@ fn mass_death() {
         Err(_) => give_up(),
     }
     until("there are as many again", || pool.stats().worker_pids.len() == 40);
+}
+
+/// Lets this process have no descriptor from this number on.
+fn limit_descriptors(limit: u64) {
+    let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+    // SAFETY: changes this process's settings alone; the pointer is valid.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+}
+
+/// A worker is replaced at a moment when this process may not have another descriptor.
+fn no_descriptors() {
+    let pool = pool(1);
+    limit_descriptors(3);
+    kill(pool.stats().worker_pids[0], libc::SIGKILL);
+    until("it is buried", || pool.stats().workers_lost == 1);
+    match pool.apply_async(abort, ()).get_timeout(PATIENCE) {
+        Ok(result) => println!("{:?}", result.unwrap_err()),
+        Err(_) => give_up(),
+    }
+    println!("{}", pool.apply(square, 7).unwrap());
+}
+
+/// This process may not have enough descriptors to watch all its workers, and then the zygote dies.
+fn few_descriptors() {
+    let used = entries("/proc/self/fd") as u64;
+    limit_descriptors(64);
+    let hogs: Vec<_> = (used..40).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+    thread::spawn(|| {
+        thread::sleep(PATIENCE);
+        give_up();
+    });
+    let pool = pool(30);
+    drop(hogs);
+    assert_eq!(pool.map(square, 0..1000).unwrap()[999], 999 * 999);
+    let (workers, zygote) = (pool.stats().worker_pids, zygote_of(&pool));
+    kill(zygote, libc::SIGKILL);
+    println!("{:?}", pool.apply(sleep_forever, ()).unwrap_err());
+    drop(pool);
+    until("they are gone", || workers.iter().copied().all(is_dead));
 }
 
 /// Longer than anything takes that does not hang.
