@@ -30,7 +30,7 @@ const DYING: Duration = Duration::from_secs(5);
 const REAPING: Duration = Duration::from_secs(1);
 /// So many zygotes in a row may die without one worker having started.
 const ZYGOTES: u32 = 3;
-/// So many workers in a row, beyond the number of workers, may die before they take tasks.
+/// So many times in a row workers may be asked for of which one dies before it takes tasks.
 const BARREN: u32 = 8;
 /// The longest pause before workers that died like that are replaced.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
@@ -88,9 +88,13 @@ pub(crate) struct Supervisor {
     numbers: Numbers,
     starting: HashSet<u32>,
     workers: BTreeMap<u32, Worker>,
-    /// Workers that died in a row before they took tasks, and why the last one did.
+    /// Whether all were there once.
+    is_started: bool,
+    /// How many requests for workers in a row failed since one took tasks, and why the last one did.
     barren: u32,
     barren_reason: String,
+    /// Whether the latest request is counted in that.
+    is_counted: bool,
     not_before: Option<Instant>,
     /// Zygotes that died in a row before one of their workers took tasks.
     zygotes: u32,
@@ -116,8 +120,10 @@ impl Supervisor {
             numbers: Numbers::new(),
             starting: HashSet::new(),
             workers: BTreeMap::new(),
+            is_started: false,
             barren: 0,
             barren_reason: String::new(),
+            is_counted: false,
             not_before: None,
             zygotes: 0,
         };
@@ -127,6 +133,7 @@ impl Supervisor {
                 return Err(PoolError::Start { reason });
             }
         }
+        this.is_started = true;
         Ok(this)
     }
 
@@ -195,6 +202,7 @@ impl Supervisor {
                 Err(_) => return None, // the zygote is gone, which is seen next
             }
             self.numbers.take(&run);
+            self.is_counted = false;
             missing -= run.len();
             self.starting.extend(run);
         }
@@ -243,23 +251,33 @@ impl Supervisor {
                 self.board.lost.fetch_add(1, Ordering::Relaxed);
             }
             self.core.settle(number, worker.pid, cause);
+            if self.workers.is_empty() {
+                self.barren = 0; // as long as others lived, failed requests were no reason to give up
+            }
         } else if self.starting.remove(&number) {
             self.count_barren(format!("the last one {cause}"));
         }
     }
 
     fn count_barren(&mut self, reason: String) {
-        self.barren += 1;
         self.barren_reason = reason;
+        if std::mem::replace(&mut self.is_counted, true) {
+            return;
+        }
+        self.barren = self.barren.saturating_add(1);
         let pause = Duration::from_millis(1 << self.barren.min(16)).min(LONGEST_PAUSE);
         self.not_before = Some(Instant::now() + pause);
     }
 
     fn check_breaker(&self) -> Result<(), String> {
-        if self.barren < BARREN + self.wanted as u32 {
+        let is_usable = self.is_started && !self.workers.is_empty();
+        if self.barren < BARREN || is_usable {
             return Ok(());
         }
-        Err(format!("{} workers in a row died before they took a task: {}", self.barren, self.barren_reason))
+        Err(format!(
+            "{} times in a row a worker died before it took a task: {}",
+            self.barren, self.barren_reason
+        ))
     }
 
     /// The zygote is gone, and its workers with it.

@@ -27,6 +27,8 @@ crate::laws!(
     grandchildren_die_with_the_pool,
     workers_that_cannot_start_are_an_error,
     workers_that_cannot_be_replaced_break_the_pool,
+    a_pool_is_not_broken_while_one_worker_lives,
+    many_workers_that_die_at_once_are_one_failure,
 );
 
 #[track_caller]
@@ -227,7 +229,7 @@ fn grandchildren_die_with_the_pool() {
 
 fn workers_that_cannot_start_are_an_error() {
     let said = printed(program(&this_program(), "stillborn", &[]));
-    assert!(said.contains("workers in a row died before they took a task"), "{said}");
+    assert!(said.contains("times in a row a worker died before it took a task"), "{said}");
     assert!(said.contains("SIGABRT"), "{said}");
 }
 
@@ -235,4 +237,16 @@ fn workers_that_cannot_be_replaced_break_the_pool() {
     let directory = tempfile::tempdir().unwrap();
     let said = printed(program(&this_program(), "barren", &[&directory.path().join("abort")]));
     assert!(said.contains("PoolBroken"), "{said}");
+}
+
+fn a_pool_is_not_broken_while_one_worker_lives() {
+    let directory = tempfile::tempdir().unwrap();
+    let said = printed(program(&this_program(), "short-of-one", &[&directory.path().join("aborts")]));
+    assert_eq!(said, "Ok(49)");
+}
+
+fn many_workers_that_die_at_once_are_one_failure() {
+    let directory = tempfile::tempdir().unwrap();
+    let said = printed(program(&this_program(), "short-of-all", &[&directory.path().join("aborts")]));
+    assert_eq!(said, "Ok(49)");
 }

@@ -4,6 +4,7 @@ use crate::support::{is_dead, kill, pool, until, zygote_of};
 use crate::tasks::*;
 use skep::Pool;
 use std::fs;
+use std::io::{Seek, Write};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::thread;
@@ -40,22 +41,28 @@ pub fn before_init() {
         }
         // In the zygote, whose standard input is its socket; elsewhere it does nothing.
         Some("mass-death") => return shrink_buffer(0),
-        Some("stillborn") => return abort_forks_if(None),
-        Some("barren") => return abort_forks_if(Some(path())),
+        Some("stillborn") => return abort_forks(None, u64::MAX),
+        Some("barren") => return abort_forks(Some(path()), u64::MAX),
+        Some("short-of-one") => return abort_forks(Some(path()), 12),
+        Some("short-of-all") => return abort_forks(Some(path()), 3 * 8),
         _ => return,
     }
     std::process::exit(0);
 }
 
-/// From now on every forked child aborts at once, if that file is there.
-fn abort_forks_if(file: Option<PathBuf>) {
-    static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
+/// From now on forked children abort at once: all, or so many of them once that file is there, in which they are counted.
+fn abort_forks(file: Option<PathBuf>, count: u64) {
+    static ABORTING: OnceLock<(Option<PathBuf>, u64)> = OnceLock::new();
     extern "C" fn in_child() {
-        if FILE.get().is_some_and(|file| file.as_ref().is_none_or(|file| file.exists())) {
+        let (file, count) = ABORTING.get().unwrap();
+        let Some(file) = file else { std::process::abort() };
+        let Ok(mut file) = fs::File::options().append(true).open(file) else { return };
+        file.write_all(b"x").unwrap();
+        if file.stream_position().unwrap() <= *count {
             std::process::abort();
         }
     }
-    FILE.get_or_init(|| file);
+    ABORTING.get_or_init(|| (file, count));
     // SAFETY: the handler is a plain function.
     unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
 }
@@ -83,6 +90,8 @@ pub fn after_init() {
         "error" => println!("{}", Pool::new().unwrap_err()),
         "stillborn" => println!("{}", Pool::builder().workers(2).build().unwrap_err()),
         "barren" => barren(),
+        "short-of-one" => short_of_one(),
+        "short-of-all" => short_of_all(),
         "mass-death" => mass_death(),
         "no-descriptors" => no_descriptors(),
         "few-descriptors" => few_descriptors(),
@@ -101,6 +110,30 @@ fn barren() {
     fs::write(path(), "").unwrap();
     kill(pool.stats().worker_pids[0], libc::SIGKILL);
     println!("{:?}, {:?}, {:?}", first.get(), second.get(), pool.apply(square, 1));
+}
+
+/// One of two workers cannot be replaced for a while, in which the other one works.
+fn short_of_one() {
+    let pool = pool(2);
+    fs::write(path(), "").unwrap();
+    let killed = pool.stats().worker_pids[0];
+    kill(killed, libc::SIGKILL);
+    let are_two = || pool.stats().worker_pids.len() == 2 && !pool.stats().worker_pids.contains(&killed);
+    let mut result = Ok(0);
+    until("there are two again, or it is over", || {
+        result = pool.apply(square_quickly, 7);
+        result.is_err() || are_two()
+    });
+    println!("{result:?}");
+}
+
+/// All workers die, and so do those that replace them, three times over.
+fn short_of_all() {
+    let pool = pool(8);
+    fs::write(path(), "").unwrap();
+    pool.stats().worker_pids.iter().for_each(|pid| kill(*pid, libc::SIGKILL));
+    until("all are buried", || pool.stats().workers_lost == 8);
+    println!("{:?}", pool.apply(square, 7));
 }
 
 /// Lets a socket hold few messages only.
