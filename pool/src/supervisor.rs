@@ -9,7 +9,7 @@
 use crate::core::Core;
 use crate::entry::Entry;
 use crate::error::{Cause, PoolError, TaskError};
-use crate::launch::Zygote;
+use crate::launch::{PATIENCE, Zygote};
 use crate::numbers::Numbers;
 use crate::sync::lock;
 use crate::sys;
@@ -103,7 +103,7 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     /// Starts the processes.
     ///
-    /// Blocks until all workers take tasks.
+    /// Blocks until all workers take tasks, or for [`PATIENCE`] none more does.
     pub(crate) fn start(
         core: Arc<Core>,
         board: Arc<Board>,
@@ -127,8 +127,18 @@ impl Supervisor {
             not_before: None,
             zygotes: 0,
         };
+        let (mut most, mut since) = (0, Instant::now());
         while this.workers.len() < wanted {
-            if let Err(reason) = this.step() {
+            if this.workers.len() > most {
+                (most, since) = (this.workers.len(), Instant::now());
+            }
+            let left = PATIENCE.saturating_sub(since.elapsed());
+            let step = if left.is_zero() {
+                Err(format!("{most} of {wanted} were ready, and for {} s no other", PATIENCE.as_secs()))
+            } else {
+                this.step(Some(left))
+            };
+            if let Err(reason) = step {
                 this.end_processes();
                 return Err(PoolError::Start { reason });
             }
@@ -148,7 +158,7 @@ impl Supervisor {
             if is_over {
                 break;
             }
-            if let Err(reason) = self.step() {
+            if let Err(reason) = self.step(None) {
                 self.core.end(TaskError::PoolBroken { reason });
                 break;
             }
@@ -156,9 +166,9 @@ impl Supervisor {
         self.end_processes();
     }
 
-    /// Refills, waits for something to happen, and sees to it. An error is the pool's end.
-    fn step(&mut self) -> Result<(), String> {
-        let mut pause = self.refill();
+    /// Refills, waits for something to happen, but at most as long as `limit`, and sees to it. An error is the pool's end.
+    fn step(&mut self, limit: Option<Duration>) -> Result<(), String> {
+        let mut pause = self.refill().or(limit);
         if !self.core.flush() {
             pause = Some(FULL);
         }

@@ -26,6 +26,7 @@ crate::laws!(
     when_the_program_is_killed_all_its_processes_die,
     grandchildren_die_with_the_pool,
     workers_that_cannot_start_are_an_error,
+    workers_that_hang_when_they_start_are_an_error,
     workers_that_cannot_be_replaced_break_the_pool,
     a_pool_is_not_broken_while_one_worker_lives,
     many_workers_that_die_at_once_are_one_failure,
@@ -231,6 +232,11 @@ fn workers_that_cannot_start_are_an_error() {
     let said = printed(program(&this_program(), "stillborn", &[]));
     assert!(said.contains("times in a row a worker died before it took a task"), "{said}");
     assert!(said.contains("SIGABRT"), "{said}");
+}
+
+fn workers_that_hang_when_they_start_are_an_error() {
+    let said = printed(program(&this_program(), "stuck", &[]));
+    assert!(said.contains("1 of 2 were ready") && said.ends_with("; 0 children"), "{said}");
 }
 
 fn workers_that_cannot_be_replaced_break_the_pool() {

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{Seek, Write};
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,7 @@ pub fn before_init() {
         // In the zygote, whose standard input is its socket; elsewhere it does nothing.
         Some("mass-death") => return shrink_buffer(0),
         Some("stillborn") => return abort_forks(None, u64::MAX),
+        Some("stuck") => return hang_forks(),
         Some("barren") => return abort_forks(Some(path()), u64::MAX),
         Some("short-of-one") => return abort_forks(Some(path()), 12),
         Some("short-of-all") => return abort_forks(Some(path()), 3 * 8),
@@ -67,6 +69,21 @@ fn abort_forks(file: Option<PathBuf>, count: u64) {
     unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
 }
 
+/// From now on every second forked child hangs.
+fn hang_forks() {
+    static FORKS: AtomicU32 = AtomicU32::new(0);
+    extern "C" fn in_parent() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+    extern "C" fn in_child() {
+        while FORKS.load(Ordering::Relaxed) % 2 == 1 {
+            thread::park();
+        }
+    }
+    // SAFETY: the handlers are plain functions.
+    unsafe { libc::pthread_atfork(None, Some(in_parent), Some(in_child)) };
+}
+
 pub fn after_init() {
     let Some(role) = role() else { return };
     match role.as_str() {
@@ -89,6 +106,10 @@ pub fn after_init() {
         }
         "error" => println!("{}", Pool::new().unwrap_err()),
         "stillborn" => println!("{}", Pool::builder().workers(2).build().unwrap_err()),
+        "stuck" => {
+            let error = Pool::builder().workers(2).build().unwrap_err();
+            println!("{error}; {} children", children());
+        }
         "barren" => barren(),
         "short-of-one" => short_of_one(),
         "short-of-all" => short_of_all(),
