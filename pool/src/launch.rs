@@ -12,8 +12,8 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// So long a new process may take to reach the worker entry.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// So long a new process may take to reach the worker entry, and then each further worker to be ready.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A running zygote, as its parent sees it. Whoever has it ends it: dropping it does.
 pub(crate) struct Zygote {

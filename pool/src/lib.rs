@@ -15,6 +15,7 @@ mod future;
 mod job;
 mod launch;
 mod map;
+mod numbers;
 mod outbox;
 mod panics;
 mod pool;

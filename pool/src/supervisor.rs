@@ -1,16 +1,16 @@
 //! The supervisor: the one thread of a pool. It sleeps until a process ends or the pool does.
 //!
 //! # Invariants
-//! - V1. A worker that may have taken a task is in `workers`: it says `Fit`, with its pidfd, before it takes any. What is only in
-//!   `starting` has touched nothing.
+//! - V1. A worker that may have taken a task is in `workers`: it says `Fit` before it takes any. What is only in `starting` has
+//!   touched nothing.
 //! - V2. A death is settled after the process is dead: after the zygote has reaped it, or its pidfd has told.
 //! - V3. Nobody else waits for these processes, and no lock is shared with them.
 
 use crate::core::Core;
 use crate::entry::Entry;
 use crate::error::{Cause, PoolError, TaskError};
-use crate::launch::Zygote;
-use crate::state::MAX_WORKER;
+use crate::launch::{PATIENCE, Zygote};
+use crate::numbers::Numbers;
 use crate::sync::lock;
 use crate::sys;
 use crate::wire::{self, Reply, Request};
@@ -22,15 +22,15 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How often to look whether a ring that was full has room.
-const FULL_RING: Duration = Duration::from_millis(2);
+/// How often to look whether a ring, or the socket, that was full has room.
+const FULL: Duration = Duration::from_millis(2);
 /// How long processes that were killed may take to die.
 const DYING: Duration = Duration::from_secs(5);
 /// How long the zygote may take to reap them, before it is killed as well.
 const REAPING: Duration = Duration::from_secs(1);
 /// So many zygotes in a row may die without one worker having started.
 const ZYGOTES: u32 = 3;
-/// So many workers in a row, beyond the number of workers, may die before they take tasks.
+/// So many times in a row workers may be asked for of which one dies before it takes tasks.
 const BARREN: u32 = 8;
 /// The longest pause before workers that died like that are replaced.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
@@ -75,7 +75,8 @@ impl Board {
 
 struct Worker {
     pid: u32,
-    pidfd: OwnedFd,
+    /// Missing if there was no free descriptor for it. Its zygote watches it nevertheless.
+    pidfd: Option<OwnedFd>,
 }
 
 pub(crate) struct Supervisor {
@@ -84,12 +85,16 @@ pub(crate) struct Supervisor {
     entry: Entry,
     zygote: Zygote,
     wanted: usize,
-    next_number: u32,
+    numbers: Numbers,
     starting: HashSet<u32>,
     workers: BTreeMap<u32, Worker>,
-    /// Workers that died in a row before they took tasks, and why the last one did.
+    /// Whether all were there once.
+    is_started: bool,
+    /// How many requests for workers in a row failed since one took tasks, and why the last one did.
     barren: u32,
     barren_reason: String,
+    /// Whether the latest request is counted in that.
+    is_counted: bool,
     not_before: Option<Instant>,
     /// Zygotes that died in a row before one of their workers took tasks.
     zygotes: u32,
@@ -98,7 +103,7 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     /// Starts the processes.
     ///
-    /// Blocks until all workers take tasks.
+    /// Blocks until all workers take tasks, or for [`PATIENCE`] none more does.
     pub(crate) fn start(
         core: Arc<Core>,
         board: Arc<Board>,
@@ -112,20 +117,33 @@ impl Supervisor {
             entry,
             zygote,
             wanted,
-            next_number: 1,
+            numbers: Numbers::new(),
             starting: HashSet::new(),
             workers: BTreeMap::new(),
+            is_started: false,
             barren: 0,
             barren_reason: String::new(),
+            is_counted: false,
             not_before: None,
             zygotes: 0,
         };
+        let (mut most, mut since) = (0, Instant::now());
         while this.workers.len() < wanted {
-            if let Err(reason) = this.step() {
+            if this.workers.len() > most {
+                (most, since) = (this.workers.len(), Instant::now());
+            }
+            let left = PATIENCE.saturating_sub(since.elapsed());
+            let step = if left.is_zero() {
+                Err(format!("{most} of {wanted} were ready, and for {} s no other", PATIENCE.as_secs()))
+            } else {
+                this.step(Some(left))
+            };
+            if let Err(reason) = step {
                 this.end_processes();
                 return Err(PoolError::Start { reason });
             }
         }
+        this.is_started = true;
         Ok(this)
     }
 
@@ -140,7 +158,7 @@ impl Supervisor {
             if is_over {
                 break;
             }
-            if let Err(reason) = self.step() {
+            if let Err(reason) = self.step(None) {
                 self.core.end(TaskError::PoolBroken { reason });
                 break;
             }
@@ -148,11 +166,11 @@ impl Supervisor {
         self.end_processes();
     }
 
-    /// Refills, waits for something to happen, and sees to it. An error is the pool's end.
-    fn step(&mut self) -> Result<(), String> {
-        let mut pause = self.refill();
+    /// Refills, waits for something to happen, but at most as long as `limit`, and sees to it. An error is the pool's end.
+    fn step(&mut self, limit: Option<Duration>) -> Result<(), String> {
+        let mut pause = self.refill().or(limit);
         if !self.core.flush() {
-            pause = Some(FULL_RING);
+            pause = Some(FULL);
         }
         let fds = [self.zygote.socket.as_fd(), self.zygote.pidfd.as_fd(), self.core.bell()];
         let [said, zygote_ended, rung] = sys::readable(fds, pause).map_err(|e| format!("poll: {e}"))?;
@@ -179,14 +197,24 @@ impl Supervisor {
             return Some(pause);
         }
         self.not_before = None;
-        if self.next_number as usize + missing >= MAX_WORKER as usize {
-            self.next_number = 1; // a number this old names no worker any more (and settling twice does no harm)
-        }
-        let (first, count) = (self.next_number, missing as u32);
-        // If this fails the zygote is gone, which is seen next.
-        if wire::send(&self.zygote.socket, &Request::Spawn { first, count }, &[]).is_ok() {
-            self.starting.extend(first..first + count);
-            self.next_number = first + count;
+        self.ask_for(missing)
+    }
+
+    /// Never blocks: the zygote may be blocked itself, because many deaths that it has told are still to be heard here.
+    fn ask_for(&mut self, mut missing: usize) -> Option<Duration> {
+        while missing > 0 {
+            let is_used = |number| self.workers.contains_key(&number) || self.starting.contains(&number);
+            let run = self.numbers.run(missing as u32, is_used);
+            let request = Request::Spawn { first: run.start, count: run.len() as u32 };
+            match wire::try_send(&self.zygote.socket, &request) {
+                Ok(()) => {}
+                Err(Errno::AGAIN) => return Some(FULL),
+                Err(_) => return None, // the zygote is gone, which is seen next
+            }
+            self.numbers.take(&run);
+            self.is_counted = false;
+            missing -= run.len();
+            self.starting.extend(run);
         }
         None
     }
@@ -205,13 +233,12 @@ impl Supervisor {
     fn hear(&mut self, reply: Reply, mut fds: Vec<OwnedFd>) {
         match reply {
             Reply::Fit { worker, pid } => {
-                let Some(pidfd) = fds.pop() else { return };
                 if !self.starting.remove(&worker) {
                     return;
                 }
                 (self.barren, self.zygotes, self.not_before) = (0, 0, None);
                 lock(&self.board.pids).insert(worker, pid);
-                self.workers.insert(worker, Worker { pid, pidfd });
+                self.workers.insert(worker, Worker { pid, pidfd: fds.pop() });
             }
             Reply::Exited { worker, cause } => self.bury(worker, cause),
             Reply::NotForked { worker, errno } => {
@@ -234,23 +261,33 @@ impl Supervisor {
                 self.board.lost.fetch_add(1, Ordering::Relaxed);
             }
             self.core.settle(number, worker.pid, cause);
+            if self.workers.is_empty() {
+                self.barren = 0; // as long as others lived, failed requests were no reason to give up
+            }
         } else if self.starting.remove(&number) {
             self.count_barren(format!("the last one {cause}"));
         }
     }
 
     fn count_barren(&mut self, reason: String) {
-        self.barren += 1;
         self.barren_reason = reason;
+        if std::mem::replace(&mut self.is_counted, true) {
+            return;
+        }
+        self.barren = self.barren.saturating_add(1);
         let pause = Duration::from_millis(1 << self.barren.min(16)).min(LONGEST_PAUSE);
         self.not_before = Some(Instant::now() + pause);
     }
 
     fn check_breaker(&self) -> Result<(), String> {
-        if self.barren < BARREN + self.wanted as u32 {
+        let is_usable = self.is_started && !self.workers.is_empty();
+        if self.barren < BARREN || is_usable {
             return Ok(());
         }
-        Err(format!("{} workers in a row died before they took a task: {}", self.barren, self.barren_reason))
+        Err(format!(
+            "{} times in a row a worker died before it took a task: {}",
+            self.barren, self.barren_reason
+        ))
     }
 
     /// The zygote is gone, and its workers with it.
@@ -261,9 +298,14 @@ impl Supervisor {
         self.starting.clear();
         self.kill_workers();
         for number in self.workers.keys().copied().collect::<Vec<_>>() {
-            let is_dead = sys::has_ended(&self.workers[&number].pidfd, DYING);
-            if !is_dead {
-                return Err(format!("worker {} cannot be killed", self.workers[&number].pid));
+            let Worker { pid, pidfd } = &self.workers[&number];
+            let Some(pidfd) = pidfd else {
+                return Err(format!(
+                    "the zygote {cause}, and no descriptor was free to see whether worker {pid} did, too: raise the limit"
+                ));
+            };
+            if !sys::has_ended(pidfd, DYING) {
+                return Err(format!("worker {pid} cannot be killed"));
             }
             self.bury(number, Cause::Unknown);
         }
@@ -278,9 +320,13 @@ impl Supervisor {
         Ok(())
     }
 
+    fn pidfds(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.workers.values().filter_map(|worker| worker.pidfd.as_ref())
+    }
+
     fn kill_workers(&self) {
-        for worker in self.workers.values() {
-            let _ = rustix::process::pidfd_send_signal(&worker.pidfd, Signal::KILL);
+        for pidfd in self.pidfds() {
+            let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
         }
     }
 
@@ -288,6 +334,8 @@ impl Supervisor {
     /// process is left to an init that does not reap.
     fn end_processes(&mut self) {
         self.kill_workers();
+        // Hearing the end, the zygote kills its workers, also those that have no pidfd here.
+        let _ = rustix::net::shutdown(&self.zygote.socket, rustix::net::Shutdown::Write);
         let deadline = Instant::now() + REAPING;
         while !(self.workers.is_empty() && self.starting.is_empty()) {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -297,8 +345,8 @@ impl Supervisor {
             self.kill_workers(); // some may have started just now
         }
         self.zygote.end();
-        for worker in self.workers.values() {
-            sys::has_ended(&worker.pidfd, DYING);
+        for pidfd in self.pidfds() {
+            sys::has_ended(pidfd, DYING);
         }
         lock(&self.board.pids).clear();
     }

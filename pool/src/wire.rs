@@ -39,7 +39,7 @@ pub(crate) enum Reply {
     Exited { worker: u32, cause: Cause },
     /// A worker could not be forked.
     NotForked { worker: u32, errno: i32 },
-    /// With its pidfd: the worker has attached, and takes tasks from now on.
+    /// With its pidfd (unless the parent has no room for it): the worker has attached, and takes tasks from now on.
     Fit { worker: u32, pid: u32 },
     /// The worker could not attach, and exits.
     Unfit { worker: u32, reason: String },
@@ -49,6 +49,20 @@ pub(crate) enum Reply {
 ///
 /// Blocks while the socket's buffer is full.
 pub(crate) fn send(socket: impl AsFd, message: &impl Serialize, fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    send_with(SendFlags::empty(), socket, message, fds)
+}
+
+/// As [`send`], but gives [`Errno::AGAIN`] instead of blocking.
+pub(crate) fn try_send(socket: impl AsFd, message: &impl Serialize) -> Result<(), Errno> {
+    send_with(SendFlags::DONTWAIT, socket, message, &[])
+}
+
+fn send_with(
+    flags: SendFlags,
+    socket: impl AsFd,
+    message: &impl Serialize,
+    fds: &[BorrowedFd<'_>],
+) -> Result<(), Errno> {
     let mut buffer = [0; MESSAGE_BYTES];
     let bytes = postcard::to_slice(message, &mut buffer).map_err(|_| Errno::MSGSIZE)?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SETUP_FDS))];
@@ -58,14 +72,14 @@ pub(crate) fn send(socket: impl AsFd, message: &impl Serialize, fds: &[BorrowedF
     }
     loop {
         let iov = [IoSlice::new(bytes)];
-        match rustix::net::sendmsg(&socket, &iov, &mut control, SendFlags::NOSIGNAL) {
+        match rustix::net::sendmsg(&socket, &iov, &mut control, flags | SendFlags::NOSIGNAL) {
             Err(Errno::INTR) => {}
             result => return result.map(drop),
         }
     }
 }
 
-/// Receives a message; `None` at the end of the conversation.
+/// Receives a message; `None` at the end of the conversation. A descriptor is missing if this process has as many as it may.
 ///
 /// Blocks until one is there.
 pub(crate) fn receive<M: DeserializeOwned>(socket: impl AsFd) -> Result<Option<(M, Vec<OwnedFd>)>, Errno> {
@@ -91,7 +105,7 @@ pub(crate) fn receive<M: DeserializeOwned>(socket: impl AsFd) -> Result<Option<(
     if got.bytes == 0 {
         return Ok(None);
     }
-    if got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    if got.flags.contains(ReturnFlags::TRUNC) {
         return Err(Errno::MSGSIZE);
     }
     let message = postcard::from_bytes(&buffer[..got.bytes]).map_err(|_| Errno::BADMSG)?;

@@ -20,12 +20,17 @@ crate::laws!(
     kills_between_tasks_neither_lose_nor_double_one,
     a_killed_worker_costs_at_most_one_task,
     killing_idle_workers_is_no_crash_loop,
+    any_number_of_workers_may_die_at_once,
+    a_worker_is_known_also_without_a_descriptor_for_it,
     a_killed_zygote_is_replaced,
     a_stopped_worker_is_not_a_dead_one,
     when_the_program_is_killed_all_its_processes_die,
     grandchildren_die_with_the_pool,
     workers_that_cannot_start_are_an_error,
+    workers_that_hang_when_they_start_are_an_error,
     workers_that_cannot_be_replaced_break_the_pool,
+    a_pool_is_not_broken_while_one_worker_lives,
+    many_workers_that_die_at_once_are_one_failure,
 );
 
 #[track_caller]
@@ -165,6 +170,17 @@ fn killing_idle_workers_is_no_crash_loop() {
     assert_eq!(pool.apply(square, 3), Ok(9));
 }
 
+fn any_number_of_workers_may_die_at_once() {
+    assert_eq!(printed(program(&this_program(), "mass-death", &[])), "49");
+}
+
+fn a_worker_is_known_also_without_a_descriptor_for_it() {
+    let said = printed(program(&this_program(), "no-descriptors", &[]));
+    assert!(said.contains("WorkerDied") && said.contains("Signal(6)") && said.ends_with("\n49"), "{said}");
+    let said = printed(program(&this_program(), "few-descriptors", &[]));
+    assert!(said.contains("PoolBroken") && said.contains("no descriptor was free"), "{said}");
+}
+
 fn a_killed_zygote_is_replaced() {
     let pool = pool(2);
     for round in 0..5 {
@@ -215,8 +231,13 @@ fn grandchildren_die_with_the_pool() {
 
 fn workers_that_cannot_start_are_an_error() {
     let said = printed(program(&this_program(), "stillborn", &[]));
-    assert!(said.contains("workers in a row died before they took a task"), "{said}");
+    assert!(said.contains("times in a row a worker died before it took a task"), "{said}");
     assert!(said.contains("SIGABRT"), "{said}");
+}
+
+fn workers_that_hang_when_they_start_are_an_error() {
+    let said = printed(program(&this_program(), "stuck", &[]));
+    assert!(said.contains("1 of 2 were ready") && said.ends_with("; 0 children"), "{said}");
 }
 
 fn workers_that_cannot_be_replaced_break_the_pool() {
@@ -240,4 +261,16 @@ fn a_task_that_forks_returns_once() {
     std::fs::write(on, "").unwrap();
     assert_eq!(busy.get(), Ok(()));
     assert_eq!(queued.get_timeout(CAP / 8).expect("an outcome"), Ok(25));
+}
+
+fn a_pool_is_not_broken_while_one_worker_lives() {
+    let directory = tempfile::tempdir().unwrap();
+    let said = printed(program(&this_program(), "short-of-one", &[&directory.path().join("aborts")]));
+    assert_eq!(said, "Ok(49)");
+}
+
+fn many_workers_that_die_at_once_are_one_failure() {
+    let directory = tempfile::tempdir().unwrap();
+    let said = printed(program(&this_program(), "short-of-all", &[&directory.path().join("aborts")]));
+    assert_eq!(said, "Ok(49)");
 }

@@ -1,14 +1,15 @@
 //! The programs that this executable plays.
 
-use crate::support::{kill, pool, until, zygote_of};
+use crate::support::{is_dead, kill, pool, until, zygote_of};
 use crate::tasks::*;
 use skep::{Pool, PoolError, TaskError};
 use std::fs;
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,8 +43,13 @@ pub fn before_init() {
             println!("{:?}", Pool::new().unwrap_err());
         }
         Some("stdin-first") => stdin_first(&path()),
-        Some("stillborn") => return abort_forks_if(None),
-        Some("barren") => return abort_forks_if(Some(path())),
+        // In the zygote, whose standard input is its socket; elsewhere it does nothing.
+        Some("mass-death") => return shrink_buffer(0),
+        Some("stillborn") => return abort_forks(None, u64::MAX),
+        Some("stuck") => return hang_forks(),
+        Some("barren") => return abort_forks(Some(path()), u64::MAX),
+        Some("short-of-one") => return abort_forks(Some(path()), 12),
+        Some("short-of-all") => return abort_forks(Some(path()), 3 * 8),
         _ => return,
     }
     std::process::exit(0);
@@ -73,17 +79,36 @@ fn stdin_first(file: &Path) {
     }
 }
 
-/// From now on every forked child aborts at once, if that file is there.
-fn abort_forks_if(file: Option<PathBuf>) {
-    static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
+/// From now on forked children abort at once: all, or so many of them once that file is there, in which they are counted.
+fn abort_forks(file: Option<PathBuf>, count: u64) {
+    static ABORTING: OnceLock<(Option<PathBuf>, u64)> = OnceLock::new();
     extern "C" fn in_child() {
-        if FILE.get().is_some_and(|file| file.as_ref().is_none_or(|file| file.exists())) {
+        let (file, count) = ABORTING.get().unwrap();
+        let Some(file) = file else { std::process::abort() };
+        let Ok(mut file) = fs::File::options().append(true).open(file) else { return };
+        file.write_all(b"x").unwrap();
+        if file.stream_position().unwrap() <= *count {
             std::process::abort();
         }
     }
-    FILE.get_or_init(|| file);
+    ABORTING.get_or_init(|| (file, count));
     // SAFETY: the handler is a plain function.
     unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+}
+
+/// From now on every second forked child hangs.
+fn hang_forks() {
+    static FORKS: AtomicU32 = AtomicU32::new(0);
+    extern "C" fn in_parent() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+    extern "C" fn in_child() {
+        while FORKS.load(Ordering::Relaxed) % 2 == 1 {
+            thread::park();
+        }
+    }
+    // SAFETY: the handlers are plain functions.
+    unsafe { libc::pthread_atfork(None, Some(in_parent), Some(in_child)) };
 }
 
 pub fn after_init() {
@@ -110,7 +135,16 @@ pub fn after_init() {
         }
         "error" => println!("{}", Pool::new().unwrap_err()),
         "stillborn" => println!("{}", Pool::builder().workers(2).build().unwrap_err()),
+        "stuck" => {
+            let error = Pool::builder().workers(2).build().unwrap_err();
+            println!("{error}; {} children", children());
+        }
         "barren" => barren(),
+        "short-of-one" => short_of_one(),
+        "short-of-all" => short_of_all(),
+        "mass-death" => mass_death(),
+        "no-descriptors" => no_descriptors(),
+        "few-descriptors" => few_descriptors(),
         "fork" => fork(),
         "fork-and-use" => fork_and_use(),
         "half-written" => half_written(),
@@ -128,6 +162,104 @@ fn barren() {
     fs::write(path(), "").unwrap();
     kill(pool.stats().worker_pids[0], libc::SIGKILL);
     println!("{:?}, {:?}, {:?}", first.get(), second.get(), pool.apply(square, 1));
+}
+
+/// One of two workers cannot be replaced for a while, in which the other one works.
+fn short_of_one() {
+    let pool = pool(2);
+    fs::write(path(), "").unwrap();
+    let killed = pool.stats().worker_pids[0];
+    kill(killed, libc::SIGKILL);
+    let are_two = || pool.stats().worker_pids.len() == 2 && !pool.stats().worker_pids.contains(&killed);
+    let mut result = Ok(0);
+    until("there are two again, or it is over", || {
+        result = pool.apply(square_quickly, 7);
+        result.is_err() || are_two()
+    });
+    println!("{result:?}");
+}
+
+/// All workers die, and so do those that replace them, three times over.
+fn short_of_all() {
+    let pool = pool(8);
+    fs::write(path(), "").unwrap();
+    pool.stats().worker_pids.iter().for_each(|pid| kill(*pid, libc::SIGKILL));
+    until("all are buried", || pool.stats().workers_lost == 8);
+    println!("{:?}", pool.apply(square, 7));
+}
+
+/// Lets a socket hold few messages only.
+fn shrink_buffer(socket: i32) {
+    let least = 1;
+    // SAFETY: reads an integer of that size, and fails for what is no socket.
+    unsafe { libc::setsockopt(socket, libc::SOL_SOCKET, libc::SO_SNDBUF, (&raw const least).cast(), 4) };
+}
+
+/// Many workers die between two looks of the zygote, which has then more to say than its socket holds, and is asked for more new
+/// workers than the other end holds.
+fn mass_death() {
+    let pool = pool(40);
+    for entry in fs::read_dir("/proc/self/fd").unwrap() {
+        shrink_buffer(entry.unwrap().file_name().to_str().unwrap().parse().unwrap());
+    }
+    let (workers, zygote) = (pool.stats().worker_pids, zygote_of(&pool));
+    kill(zygote, libc::SIGSTOP);
+    workers.iter().for_each(|pid| kill(*pid, libc::SIGKILL));
+    until("they are dead", || workers.iter().copied().all(is_dead));
+    kill(zygote, libc::SIGCONT);
+    match pool.apply_async(square, 7).get_timeout(PATIENCE) {
+        Ok(result) => println!("{}", result.unwrap()),
+        Err(_) => give_up(),
+    }
+    until("there are as many again", || pool.stats().worker_pids.len() == 40);
+}
+
+/// Lets this process have no descriptor from this number on.
+fn limit_descriptors(limit: u64) {
+    let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+    // SAFETY: changes this process's settings alone; the pointer is valid.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+}
+
+/// A worker is replaced at a moment when this process may not have another descriptor.
+fn no_descriptors() {
+    let pool = pool(1);
+    limit_descriptors(3);
+    kill(pool.stats().worker_pids[0], libc::SIGKILL);
+    until("it is buried", || pool.stats().workers_lost == 1);
+    match pool.apply_async(abort, ()).get_timeout(PATIENCE) {
+        Ok(result) => println!("{:?}", result.unwrap_err()),
+        Err(_) => give_up(),
+    }
+    println!("{}", pool.apply(square, 7).unwrap());
+}
+
+/// This process may not have enough descriptors to watch all its workers, and then the zygote dies.
+fn few_descriptors() {
+    let used = entries("/proc/self/fd") as u64;
+    limit_descriptors(64);
+    let hogs: Vec<_> = (used..40).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+    thread::spawn(|| {
+        thread::sleep(PATIENCE);
+        give_up();
+    });
+    let pool = pool(30);
+    drop(hogs);
+    assert_eq!(pool.map(square, 0..1000).unwrap()[999], 999 * 999);
+    let (workers, zygote) = (pool.stats().worker_pids, zygote_of(&pool));
+    kill(zygote, libc::SIGKILL);
+    println!("{:?}", pool.apply(sleep_forever, ()).unwrap_err());
+    drop(pool);
+    until("they are gone", || workers.iter().copied().all(is_dead));
+}
+
+/// Longer than anything takes that does not hang.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Without ending the pool, which would hang as well.
+fn give_up() -> ! {
+    println!("no outcome");
+    std::process::exit(0)
 }
 
 fn fork() {
