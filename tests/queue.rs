@@ -162,6 +162,23 @@ fn what_is_not_the_expected_segment_is_named() {
 }
 
 #[test]
+fn another_users_segment_is_refused() {
+    let name = fresh_name("owner");
+    let _unlink = Unlink(name.clone());
+    let _queue = SimpleQueue::<u8>::create(&name, 4).unwrap();
+    let other = 12345;
+    if let Err(e) = std::os::unix::fs::chown(format!("/dev/shm/{name}"), Some(other), None) {
+        eprintln!("skipped: only root can give a file to another user: {e}");
+        return;
+    }
+    let opened = SimpleQueue::<u8>::open(&name);
+    assert!(
+        matches!(opened, Err(Error::Mismatch(Mismatch::Owner { found, .. })) if found == other),
+        "{opened:?}"
+    );
+}
+
+#[test]
 fn an_anonymous_segment_cannot_be_shrunk_grown_or_unsealed() {
     let queue = SimpleQueue::<u8>::new(4).unwrap();
     let file = std::fs::File::from(queue.as_fd().try_clone_to_owned().unwrap());
