@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Other, Random, Unlink, fresh_name, given_fd, role};
+use common::{Other, Random, Unlink, fresh_name, given_fd, role, until_asleep};
 use skep::{Connection, Error, Pipe, Receiver, RecvError, SendError, Sender};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -196,8 +196,10 @@ fn who_blocks_hears_of_a_killed_sender() {
     assert_eq!(next(&mut receiver), Ok((1, 0)));
     other.signal(libc::SIGSTOP);
     while receiver.recv_timeout(SOME_SLICES).is_ok() {}
+    // SAFETY: a plain system call.
+    let sleeper = unsafe { libc::gettid() };
     let killer = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(20));
+        until_asleep(sleeper);
         other.kill();
     });
     assert_eq!(next(&mut receiver), Err(RecvError::Eof), "while it slept");
@@ -215,8 +217,10 @@ fn who_blocks_hears_of_a_killed_receiver_and_a_new_one_gets_the_rest() {
     let other = Other::start_with_fd("receive one and wait", "", pipe.as_fd());
     sender.send_timeout(&[2; 4000], HANG).unwrap();
     assert!(sender.is_connected());
+    // SAFETY: a plain system call.
+    let sleeper = unsafe { libc::gettid() };
     let killer = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(20));
+        until_asleep(sleeper);
         other.kill();
     });
     assert_eq!(sender.send(&[3; 4000]), Err(SendError::Disconnected), "while it slept");

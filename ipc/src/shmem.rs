@@ -8,7 +8,8 @@ use crate::error::{Error, Mismatch};
 use crate::fork::Epoch;
 use crate::header::Geometry;
 use crate::mapping::Mapping;
-use crate::queue::handle::{self, QueueOptions, SimpleQueue};
+use crate::queue::handle;
+use crate::queue::{QueueOptions, SimpleQueue};
 use crate::segment::{self, Segment};
 use crate::sys;
 use bytemuck::Pod;
@@ -100,7 +101,7 @@ impl QueueOptions {
     /// `Shmem` is the owner of its name, the name goes when this handle and its clones are dropped.
     ///
     /// ```
-    /// use skep_ipc::{QueueOptions, SimpleQueue};
+    /// use skep_ipc::{SimpleQueue};
     /// # use shared_memory::ShmemConf;
     /// let options = QueueOptions::new(100).peers(4);
     /// let memory = ShmemConf::new().size(options.shmem_size::<u64>()?).create()?;

@@ -53,16 +53,21 @@ impl WaitWord {
         WaitWord(AtomicU32::new(0))
     }
 
-    /// W1 and the fence of W2. The caller must look at its condition afterwards, before it sleeps.
-    fn announce(&self) -> Ticket {
+    /// `{ count + 1, WAITING }`; says what the word is then.
+    fn advance(&self) -> u32 {
         let mut seen = self.0.load(Relaxed);
-        let ticket = loop {
+        loop {
             let next = seen.wrapping_add(STEP) | WAITING;
             match self.0.compare_exchange(seen, next, Relaxed, Relaxed) {
-                Ok(_) => break Ticket(next),
+                Ok(_) => return next,
                 Err(now) => seen = now,
             }
-        };
+        }
+    }
+
+    /// W1 and the fence of W2. The caller must look at its condition afterwards, before it sleeps.
+    fn announce(&self) -> Ticket {
+        let ticket = Ticket(self.advance()); // W1
         fence(SeqCst); // W2 pairs with N2
         ticket
     }
@@ -78,14 +83,7 @@ impl WaitWord {
 
     #[cold]
     fn wake_sleepers(&self, n: u32) {
-        let mut seen = self.0.load(Relaxed);
-        let stepped = loop {
-            let next = seen.wrapping_add(STEP) | WAITING;
-            match self.0.compare_exchange(seen, next, Relaxed, Relaxed) {
-                Ok(_) => break next, // N3
-                Err(now) => seen = now,
-            }
-        };
+        let stepped = self.advance(); // N3
         if sync::futex_wake(&self.0, n) == 0 {
             let _ = self.0.compare_exchange(stepped, stepped & !WAITING, Relaxed, Relaxed); // N5
         }

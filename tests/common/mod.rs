@@ -77,6 +77,17 @@ impl Drop for Other {
     }
 }
 
+/// Returns once a thread of this process sleeps on a futex.
+pub fn until_asleep(thread: libc::pid_t) {
+    let in_futex = || {
+        let call = std::fs::read_to_string(format!("/proc/self/task/{thread}/syscall")).unwrap();
+        call.split(' ').next() == Some(&libc::SYS_futex.to_string())
+    };
+    while !in_futex() {
+        std::thread::yield_now();
+    }
+}
+
 /// The descriptor that a process was [started with](Other::start_with_fd).
 pub fn given_fd() -> OwnedFd {
     std::io::stdin().as_fd().try_clone_to_owned().unwrap()

@@ -3,6 +3,22 @@
 use crate::support::{report, spawn};
 use skep::model::{Explored, Peer, Queue, explore, kill_at_every_step, process};
 
+/// Runs participant 0 as a process that is killed at step `k`, on a thread of its own; the kernel hears of its death.
+fn mortal<R: 'static>(
+    queue: &Queue<u64>,
+    k: Option<u64>,
+    life: impl FnOnce() -> R + 'static,
+) -> loom::thread::JoinHandle<Option<R>> {
+    let kernel = queue.clone();
+    spawn(move || {
+        let lived = process(k, life);
+        if lived.is_none() {
+            kernel.died(0);
+        }
+        lived
+    })
+}
+
 /// After any death: the ring takes and gives a full lap, in order.
 fn works(peer: &Peer<u64>, capacity: u64) {
     (0..capacity).for_each(|n| assert!(peer.try_put(10 + n), "wedged for producers"));
@@ -14,14 +30,7 @@ fn killed_producer(capacity: u64) -> Explored {
     kill_at_every_step(2, move |k| {
         let queue = Queue::<u64>::new(capacity, 3);
         let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
-        let kernel = queue.clone();
-        let a = spawn(move || {
-            let put = process(k, || a.try_put(1));
-            if put.is_none() {
-                kernel.died(0);
-            }
-            put
-        });
+        let a = mortal(&queue, k, move || a.try_put(1));
         let mut got = vec![];
         let mut put_two = false;
         for _ in 0..2 {
@@ -56,14 +65,7 @@ fn killed_consumer(capacity: u64) -> Explored {
         let queue = Queue::<u64>::new(capacity, 3);
         let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
         (1..=capacity).for_each(|n| assert!(c.try_put(n)));
-        let kernel = queue.clone();
-        let a = spawn(move || {
-            let got = process(k, || a.try_get());
-            if got.is_none() {
-                kernel.died(0);
-            }
-            got
-        });
+        let a = mortal(&queue, k, move || a.try_get());
         let b = spawn(move || b.try_get());
         c.recover();
         let got_a = a.join().unwrap();
@@ -99,14 +101,7 @@ fn a_killed_waker_leaves_nobody_asleep() {
         kill_at_every_step(2, |k| {
             let queue = Queue::<u64>::new(1, 3);
             let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
-            let kernel = queue.clone();
-            let a = spawn(move || {
-                let put = process(k, || a.try_put(1));
-                if put.is_none() {
-                    kernel.died(0);
-                }
-                put
-            });
+            let a = mortal(&queue, k, move || a.try_put(1));
             let b = spawn(move || b.get().unwrap());
             let put_one = a.join().unwrap();
             c.recover();
@@ -134,14 +129,7 @@ fn an_item_given_back_is_delivered_once() {
             assert!(c.try_put(1));
             let p = c.claim().unwrap();
             c.put_back(p);
-            let kernel = queue.clone();
-            let a = spawn(move || {
-                let got = process(k, || a.try_get());
-                if got.is_none() {
-                    kernel.died(0);
-                }
-                got
-            });
+            let a = mortal(&queue, k, move || a.try_get());
             let b = spawn(move || b.try_get());
             c.recover();
             let got_a = a.join().unwrap();

@@ -1,11 +1,12 @@
 //! The handle of a queue: one participant of a ring in a segment.
 
 use super::layout::{self, Control};
+use super::options::QueueOptions;
 use super::ring::{Refusal, Ring};
 use crate::error::{Error, GetError, PutBatchError, PutError};
 use crate::fork::Epoch;
 use crate::header::{Blueprint, Item, Kind};
-use crate::segment::{Member, Segment, open_or_create};
+use crate::segment::{Member, Segment};
 use crate::wait::Until;
 use bytemuck::Pod;
 use std::cell::Cell;
@@ -72,71 +73,6 @@ pub struct SimpleQueue<T: Pod> {
     member: Member,
     refusals: u32,
     _not_sync: PhantomData<Cell<()>>,
-}
-
-/// How a queue is made, where [`SimpleQueue::new`] does not say enough.
-///
-/// ```
-/// use skep_ipc::QueueOptions;
-/// let mut queue = QueueOptions::new(1000).peers(2).anonymous::<u32>()?;
-/// assert_eq!(queue.capacity(), 1024);
-/// queue.put(7).unwrap();
-/// # Ok::<(), skep_ipc::Error>(())
-/// ```
-#[derive(Debug, Clone, Copy)]
-pub struct QueueOptions {
-    pub(crate) capacity: usize,
-    pub(crate) peers: usize,
-}
-
-impl QueueOptions {
-    /// A queue of at least `capacity` slots and 128 participants.
-    pub fn new(capacity: usize) -> Self {
-        QueueOptions { capacity, peers: 128 }
-    }
-
-    /// How many participants there may be at a time, over all processes.
-    pub fn peers(self, peers: usize) -> Self {
-        QueueOptions { peers, ..self }
-    }
-
-    /// Makes an anonymous queue, which lives as long as somebody has it.
-    ///
-    /// # Errors
-    /// [`Error::Capacity`], [`Error::Peers`], [`Error::NoMemory`], [`Error::Os`].
-    pub fn anonymous<T: Pod>(self) -> Result<SimpleQueue<T>, Error> {
-        let capacity = self.slots()?;
-        let segment = Segment::build_anonymous(&blueprint::<T>(), capacity, self.peers, |body| {
-            init::<T>(body, capacity)
-        })?;
-        SimpleQueue::join(segment)
-    }
-
-    /// Makes a named queue, which stays until it is [unlinked](SimpleQueue::unlink).
-    ///
-    /// # Errors
-    /// [`Error::Exists`], [`Error::Name`], and as [`anonymous`](Self::anonymous).
-    pub fn create<T: Pod>(self, name: &str) -> Result<SimpleQueue<T>, Error> {
-        let capacity = self.slots()?;
-        let segment = Segment::build_named(name, &blueprint::<T>(), capacity, self.peers, |body| {
-            init::<T>(body, capacity)
-        })?;
-        SimpleQueue::join(segment)
-    }
-
-    /// Opens the queue of that name, or makes it with these options if there is none.
-    ///
-    /// # Errors
-    /// As [`create`](Self::create) and [`SimpleQueue::open`].
-    pub fn open_or_create<T: Pod>(self, name: &str) -> Result<SimpleQueue<T>, Error> {
-        open_or_create(|| SimpleQueue::open(name), || self.create(name))
-    }
-
-    pub(crate) fn slots(self) -> Result<u64, Error> {
-        let max = 1 << 62;
-        let rounded = self.capacity.checked_next_power_of_two().filter(|_| self.capacity > 0);
-        rounded.map(|c| c as u64).ok_or(Error::Capacity { capacity: self.capacity, max })
-    }
 }
 
 impl<T: Pod> SimpleQueue<T> {
@@ -268,7 +204,7 @@ impl<T: Pod> SimpleQueue<T> {
 
     #[inline]
     fn attempt_put(&mut self, values: &[T]) -> Result<usize, PutError<()>> {
-        if !self.member.segment().epoch().is_current() {
+        if !self.is_usable() {
             return Err(PutError::Forked(()));
         }
         self.ring.put_and_wake(values).map_err(|refusal| {
@@ -402,7 +338,7 @@ impl<T: Pod> SimpleQueue<T> {
 
     #[inline]
     fn check_epoch(&self) -> Result<(), GetError> {
-        if self.member.segment().epoch().is_current() { Ok(()) } else { Err(GetError::Forked) }
+        if self.is_usable() { Ok(()) } else { Err(GetError::Forked) }
     }
 
     // --- state -------------------------------------------------------------------------------------------------
@@ -444,6 +380,8 @@ impl<T: Pod> SimpleQueue<T> {
         if self.is_usable() { Ok(self.ring.recover(self.member.segment())) } else { Err(Error::Forked) }
     }
 
+    /// Whether this still is the process that made the handle: one load.
+    #[inline]
     fn is_usable(&self) -> bool {
         self.member.segment().is_own()
     }

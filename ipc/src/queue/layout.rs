@@ -24,6 +24,9 @@ use crate::wait::WaitWord;
 /// In `tail`: no further position may be claimed.
 pub(crate) const CLOSED: u64 = 1 << 63;
 
+/// In `orphans`: some slot may be orphaned.
+pub(crate) const PRESENT: u32 = 1;
+
 /// Positions stay below this: at a thousand million items a second for a century.
 const POSITIONS: u64 = 1 << 62;
 

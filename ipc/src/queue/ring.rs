@@ -29,7 +29,7 @@
 //!    that still finds `tail` (or `head`) at p looks at words that no protocol has written: corrupt.
 //! 4. Every index is masked and positions wrap; no word in shared memory can lead outside of the slots, or to a panic.
 //!
-//! # Repair of dead peer d, whose intent covers p
+//! # Repair (`repair.rs`) of dead peer d, whose intent covers p
 //! - R1 (put): `tail` ≤ p (Acquire): nobody claimed it. Else K1: the turn is not `free(p)`: it was published. Else a living peer's intent covers p: it
 //!   either holds p and will publish, or lost the CAS and will move on; later. Else, the turn read once more, p's holder is dead: K2, CAS turn → `skipped(p)`.
 //! - R2 (get): the mirror image with `head`; the holder's item goes back: CAS turn → `orphaned(p)`, or, if it was `skipped(p)`, K3: → `free(p + capacity)`.
@@ -39,13 +39,15 @@
 //! The ring is Vyukov's bounded MPMC queue (2010) with the announcement added. Unlike rings that publish in the order of their claims, a producer that loses
 //! its processor between P3 and P5 holds up the consumers at its own position alone.
 
-use super::layout::{CLOSED, Control, Slot, free, is_free, orphan_position, orphaned, published, skipped};
-use crate::peer::{self, JOINED, Membership, Peers, Repair};
+use super::intent::{Intent, MAX_BATCH, Side};
+use super::layout::{
+    CLOSED, Control, PRESENT, Slot, free, is_free, orphan_position, orphaned, published, skipped,
+};
+use crate::peer::Peers;
 use crate::sync::{AcqRel, Acquire, Relaxed, Release, spin_loop};
 use crate::wait::WaitWord;
 use bytemuck::Pod;
 use std::marker::PhantomData;
-use std::ops::Range;
 use std::ptr::NonNull;
 
 /// Why nothing was claimed.
@@ -59,56 +61,6 @@ pub(crate) enum Refusal {
     Closed,
     /// Invariant 3 does not hold.
     Corrupt,
-}
-
-/// `{ side: 2, count: 12, position: 50 }`: what a participant is about to claim. Zero: nothing.
-///
-/// The low bits of the position are enough: what is claimed lies within a lap of `tail` or `head`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Intent(u64);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Put = 1,
-    Get = 2,
-}
-
-impl Intent {
-    const POSITION_BITS: u32 = 50;
-    const LOW: u64 = (1 << Self::POSITION_BITS) - 1;
-    const NONE: Intent = Intent(0);
-
-    #[inline]
-    fn new(side: Side, position: u64, count: u64) -> Self {
-        Intent((side as u64) << 62 | count << Self::POSITION_BITS | position & Self::LOW)
-    }
-
-    fn side(self) -> Option<Side> {
-        match self.0 >> 62 {
-            1 => Some(Side::Put),
-            2 => Some(Side::Get),
-            _ => None,
-        }
-    }
-
-    fn count(self) -> u64 {
-        (self.0 >> Self::POSITION_BITS) & (MAX_BATCH as u64)
-    }
-
-    fn covers(self, side: Side, position: u64) -> bool {
-        self.side() == Some(side) && (position.wrapping_sub(self.0) & Self::LOW) < self.count()
-    }
-
-    /// The positions below `end` that this covers, if one of them may be in its maker's hands: such a one lies within a lap of `end`,
-    /// and the first of its batch no further ahead of it than the batch is long.
-    fn claimed_below(self, end: u64, capacity: u64) -> Range<u64> {
-        let back = end.wrapping_sub(self.0) & Self::LOW;
-        if back == 0 || back > (capacity + self.count()).min(end) {
-            return 0..0;
-        }
-        let first = end - back;
-        first..end.min(first.saturating_add(self.count()))
-    }
 }
 
 /// Positions that belong to whoever claimed them.
@@ -125,16 +77,13 @@ impl Claim {
     }
 }
 
-/// The most positions that one claim covers.
-pub(crate) const MAX_BATCH: usize = 4095;
-
 /// A view of a ring in memory that whoever made this keeps mapped.
 pub(crate) struct Ring<'a, T> {
-    control: &'a Control,
+    pub(super) control: &'a Control,
     slots: NonNull<Slot<T>>,
-    capacity: u64,
-    peers: Peers<'a>,
-    me: usize,
+    pub(super) capacity: u64,
+    pub(super) peers: Peers<'a>,
+    pub(super) me: usize,
     _slots: PhantomData<&'a Slot<T>>,
 }
 
@@ -155,7 +104,7 @@ impl<'a, T: Pod> Ring<'a, T> {
     }
 
     #[inline]
-    fn slot(&self, position: u64) -> &Slot<T> {
+    pub(super) fn slot(&self, position: u64) -> &Slot<T> {
         let index = (position & (self.capacity - 1)) as usize;
         // SAFETY: invariant 4: the mask keeps the index below the number of slots that `new` was promised.
         unsafe { self.slots.add(index).as_ref() }
@@ -345,12 +294,12 @@ impl<'a, T: Pod> Ring<'a, T> {
     }
 
     /// Changes whenever a living consumer has made an orphan, before its intent is cleared.
-    fn orphans_made(&self) -> u32 {
+    pub(super) fn orphans_made(&self) -> u32 {
         self.control.signals.0.orphans.load(Acquire) & !PRESENT
     }
 
     /// Says that a slot has been orphaned: after the turn, so that no finder clears the sign too early.
-    fn tell_of_orphan(&self) {
+    pub(super) fn tell_of_orphan(&self) {
         let orphans = &self.control.signals.0.orphans;
         let mut seen = orphans.load(Relaxed);
         // O1 pairs with O2
@@ -430,112 +379,4 @@ impl<'a, T: Pod> Ring<'a, T> {
     pub(crate) fn space(&self) -> &WaitWord {
         &self.control.signals.0.space
     }
-
-    // --- repair ------------------------------------------------------------------------------------------------
-
-    /// Repairs for every dead peer that is found. Returns for how many.
-    pub(crate) fn recover(&self, members: &impl Membership) -> usize {
-        peer::recover(self.peers, members, self.me, |_| true, |dead| self.repair(dead, members))
-    }
-
-    /// Repairs for the dead who hold up others: those with a position in their hands. Whether anybody, living or dead, has one.
-    ///
-    /// As long as nobody has, this asks the kernel nothing. The others' places are repaired for whoever needs them.
-    pub(crate) fn recover_holders(&self, members: &impl Membership) -> bool {
-        let holds = |peer: usize| peer != self.me && self.holds(peer);
-        let any = (0..self.peers.count()).any(holds);
-        if any {
-            peer::recover(self.peers, members, self.me, holds, |dead| self.repair(dead, members));
-        }
-        any
-    }
-
-    /// Whether a position that a peer has announced is claimed and not yet published, or released, or given back with a sign.
-    fn holds(&self, peer: usize) -> bool {
-        let entry = self.peers.entry(peer);
-        let intent = Intent(entry.intent.load(Acquire));
-        let Some(side) = intent.side().filter(|_| entry.state.load(Acquire) == JOINED) else { return false };
-        intent.claimed_below(self.end_of(side), self.capacity).any(|p| {
-            let turn = self.slot(p).turn.load(Acquire);
-            self.is_held(turn, side, p) || side == Side::Get && turn == orphaned(p)
-        })
-    }
-
-    /// The first position that nobody has claimed on this side.
-    fn end_of(&self, side: Side) -> u64 {
-        match side {
-            Side::Put => self.control.tail.0.load(Acquire) & !CLOSED, // R1 pairs with P2 and P3
-            Side::Get => self.control.head.0.load(Acquire),           // R2 pairs with G2 and G3
-        }
-    }
-
-    /// Finishes or undoes what a dead peer announced, and wakes everybody. The caller holds the repair lock.
-    pub(crate) fn repair(&self, dead: usize, members: &impl Membership) -> Repair {
-        let repair = self.settle(dead, members);
-        // The dead one may have been about to wake somebody, and its slots may be ready now.
-        self.wake_all();
-        repair
-    }
-
-    fn settle(&self, dead: usize, members: &impl Membership) -> Repair {
-        let intent = Intent(self.peers.entry(dead).intent.load(Acquire));
-        let Some(side) = intent.side() else { return Repair::Done };
-        let end = self.end_of(side);
-        let mut repair = Repair::Done;
-        for p in intent.claimed_below(end, self.capacity) {
-            let turn = &self.slot(p).turn;
-            let orphans = self.orphans_made();
-            if !self.is_held(turn.load(Acquire), side, p) {
-                continue; // K1
-            }
-            if self.lives_with_intent(side, p, dead, members) {
-                repair = Repair::Later;
-                continue;
-            }
-            // Once more: a living peer may have published between the two looks and announced something else since.
-            let seen = turn.load(Acquire);
-            if !self.is_held(seen, side, p) {
-                continue;
-            }
-            // Its holder may have put it back, and another one adopted it, between the two looks: the turn is the same again.
-            if self.orphans_made() != orphans {
-                repair = Repair::Later;
-                continue;
-            }
-            let (repaired, is_orphan) = match side {
-                Side::Put => (skipped(p), false), // K2
-                Side::Get if seen == skipped(p) => (free(p.wrapping_add(self.capacity)), false), // K3
-                Side::Get => (orphaned(p), true),
-            };
-            if turn.compare_exchange(seen, repaired, AcqRel, Relaxed).is_ok() && is_orphan {
-                self.tell_of_orphan();
-            }
-        }
-        if side == Side::Get {
-            // A repairer, or this peer in `put_back`, may have died between an orphan and the sign of it.
-            self.tell_of_orphan();
-        }
-        repair
-    }
-
-    /// Whether a slot with this turn is in the hands of whoever claimed `p`.
-    fn is_held(&self, turn: u64, side: Side, p: u64) -> bool {
-        match side {
-            Side::Put => turn == free(p),
-            Side::Get => turn == published(p) || turn == skipped(p),
-        }
-    }
-
-    /// Whether a living peer may hold `p`.
-    fn lives_with_intent(&self, side: Side, p: u64, dead: usize, members: &impl Membership) -> bool {
-        (0..self.peers.count()).filter(|&peer| peer != dead).any(|peer| {
-            let entry = self.peers.entry(peer);
-            entry.state.load(Acquire) == JOINED
-                && Intent(entry.intent.load(Acquire)).covers(side, p)
-                && (peer == self.me || !members.is_dead(peer))
-        })
-    }
 }
-
-/// In `orphans`: some slot may be orphaned.
-const PRESENT: u32 = 1;

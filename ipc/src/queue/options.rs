@@ -1,0 +1,71 @@
+//! How a queue is made.
+
+use super::handle::{SimpleQueue, blueprint, init};
+use crate::error::Error;
+use crate::segment::{Segment, open_or_create};
+use bytemuck::Pod;
+
+/// How a queue is made, where [`SimpleQueue::new`] does not say enough.
+///
+/// ```
+/// use skep_ipc::QueueOptions;
+/// let mut queue = QueueOptions::new(1000).peers(2).anonymous::<u32>()?;
+/// assert_eq!(queue.capacity(), 1024);
+/// queue.put(7).unwrap();
+/// # Ok::<(), skep_ipc::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct QueueOptions {
+    pub(crate) capacity: usize,
+    pub(crate) peers: usize,
+}
+
+impl QueueOptions {
+    /// A queue of at least `capacity` slots and 128 participants.
+    pub fn new(capacity: usize) -> Self {
+        QueueOptions { capacity, peers: 128 }
+    }
+
+    /// How many participants there may be at a time, over all processes.
+    pub fn peers(self, peers: usize) -> Self {
+        QueueOptions { peers, ..self }
+    }
+
+    /// Makes an anonymous queue, which lives as long as somebody has it.
+    ///
+    /// # Errors
+    /// [`Error::Capacity`], [`Error::Peers`], [`Error::NoMemory`], [`Error::Os`].
+    pub fn anonymous<T: Pod>(self) -> Result<SimpleQueue<T>, Error> {
+        let capacity = self.slots()?;
+        let segment = Segment::build_anonymous(&blueprint::<T>(), capacity, self.peers, |body| {
+            init::<T>(body, capacity)
+        })?;
+        SimpleQueue::join(segment)
+    }
+
+    /// Makes a named queue, which stays until it is [unlinked](SimpleQueue::unlink).
+    ///
+    /// # Errors
+    /// [`Error::Exists`], [`Error::Name`], and as [`anonymous`](Self::anonymous).
+    pub fn create<T: Pod>(self, name: &str) -> Result<SimpleQueue<T>, Error> {
+        let capacity = self.slots()?;
+        let segment = Segment::build_named(name, &blueprint::<T>(), capacity, self.peers, |body| {
+            init::<T>(body, capacity)
+        })?;
+        SimpleQueue::join(segment)
+    }
+
+    /// Opens the queue of that name, or makes it with these options if there is none.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create) and [`SimpleQueue::open`].
+    pub fn open_or_create<T: Pod>(self, name: &str) -> Result<SimpleQueue<T>, Error> {
+        open_or_create(|| SimpleQueue::open(name), || self.create(name))
+    }
+
+    pub(crate) fn slots(self) -> Result<u64, Error> {
+        let max = 1 << 62;
+        let rounded = self.capacity.checked_next_power_of_two().filter(|_| self.capacity > 0);
+        rounded.map(|c| c as u64).ok_or(Error::Capacity { capacity: self.capacity, max })
+    }
+}
