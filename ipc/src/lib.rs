@@ -17,6 +17,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 #![cfg_attr(loom, allow(dead_code, clippy::expect_used))]
 
+mod fault;
 mod peer;
 mod pipe;
 mod queue;
@@ -45,6 +46,9 @@ mod shmem;
 #[cfg(not(loom))]
 mod sys;
 
+#[cfg(skep_faults)]
+#[doc(hidden)]
+pub use fault::armed as faults;
 #[cfg(all(feature = "raw_sync", not(loom)))]
 pub use lock::RawParts;
 #[cfg(not(loom))]

@@ -333,6 +333,15 @@ pub(crate) fn thread_id() -> u32 {
     nix::unistd::gettid().as_raw().cast_unsigned()
 }
 
+/// Ends this process as `kill -9` does.
+#[cfg(skep_faults)]
+pub(crate) fn kill_self() -> ! {
+    loop {
+        // SAFETY: a plain system call; it does not return.
+        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    }
+}
+
 /// The machine's page size in bytes.
 pub(crate) fn page_size() -> usize {
     nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)

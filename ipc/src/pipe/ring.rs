@@ -41,6 +41,7 @@
 //! This is Lamport's ring (1983) with cached positions (Lee, Bu and Chandranmenon's MCRingBuffer, 2010), of bytes instead of slots.
 
 use super::layout::{Control, HEADER_BYTES, longest, record_bytes};
+use crate::fault;
 use crate::sync::{Acquire, Cell, Release};
 use crate::wait::WaitWord;
 use std::marker::PhantomData;
@@ -177,8 +178,10 @@ impl<'a> SendEnd<'a> {
         let record = record_bytes(length).unwrap_or(0);
         debug_assert!(record > 0 && self.fits(record), "it was reserved");
         self.ring.word(self.tail).write(length); // S3
+        fault::point("send: written");
         self.tail = self.tail.wrapping_add(record);
         self.ring.control.tail.0.store(self.tail, Release); // S4 pairs with R1
+        fault::point("send: sent");
     }
 }
 
@@ -240,6 +243,8 @@ impl<'a> ReceiveEnd<'a> {
     pub(crate) fn release(&mut self, length: u64) {
         let record = record_bytes(length).unwrap_or(0);
         self.head = self.head.wrapping_add(record);
+        fault::point("receive: read");
         self.ring.control.head.0.store(self.head, Release); // R4 pairs with S1
+        fault::point("receive: released");
     }
 }

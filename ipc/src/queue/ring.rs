@@ -43,6 +43,7 @@ use super::intent::{Intent, MAX_BATCH, Side};
 use super::layout::{
     CLOSED, Control, PRESENT, Slot, free, is_free, orphan_position, orphaned, published, skipped,
 };
+use crate::fault;
 use crate::peer::Peers;
 use crate::sync::{AcqRel, Acquire, Relaxed, Release, spin_loop};
 use crate::wait::WaitWord;
@@ -134,7 +135,9 @@ impl<'a, T: Pod> Ring<'a, T> {
     pub(crate) fn publish(&self, p: u64, value: T) {
         let slot = self.slot(p);
         slot.value.write(value); // P4
+        fault::point("put: written");
         slot.turn.store(published(p), Release); // P5 pairs with G1
+        fault::point("put: published");
     }
 
     /// P1 to P3, for up to `wanted` positions.
@@ -155,7 +158,9 @@ impl<'a, T: Pod> Ring<'a, T> {
                 let end = p.wrapping_add(count);
                 self.announce(Intent::new(Side::Put, p, count));
                 announced = true;
+                fault::point("put: announced");
                 if tail.compare_exchange(p, end, AcqRel, Relaxed).is_ok() {
+                    fault::point("put: claimed");
                     return Ok(Claim { first: p, count }); // P3
                 }
             } else if tail.load(Relaxed) == p {
@@ -232,13 +237,16 @@ impl<'a, T: Pod> Ring<'a, T> {
                 let end = p.wrapping_add(count);
                 self.announce(Intent::new(Side::Get, p, count));
                 announced = true;
+                fault::point("get: announced");
                 if head.compare_exchange(p, end, AcqRel, Relaxed).is_ok() {
+                    fault::point("get: claimed");
                     return Ok(Claim { first: p, count }); // G3
                 }
             } else if turn == skipped(p) {
                 self.announce(Intent::new(Side::Get, p, 1));
                 announced = true;
                 if head.compare_exchange(p, p.wrapping_add(1), AcqRel, Relaxed).is_ok() {
+                    fault::point("get: skip claimed");
                     self.release_and_wake(p);
                     continue;
                 }
