@@ -57,6 +57,9 @@ pub enum Error {
     /// What was opened is not what was expected.
     #[error("this is not the expected segment: {0}")]
     Mismatch(#[from] Mismatch),
+    /// An object cannot start like that.
+    #[error("{0}")]
+    Setup(&'static str),
     /// All entries of the peer table belong to living participants.
     #[error("all {limit} participants are taken: drop one, or create the object with a higher number")]
     TooManyPeers {
@@ -222,6 +225,21 @@ pub enum GetError {
     Forked,
     /// See [`Error::Corrupt`].
     #[error("the queue's shared memory is corrupt: some process wrote where it may not")]
+    Corrupt,
+}
+
+/// Why a call that waits did not get what it waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// It is not so now (for the forms with a timeout: until the time was over).
+    #[error("it was not so until the time was over")]
+    Timeout,
+    /// See [`Error::Forked`].
+    #[error("this handle belongs to the process that forked: attach anew in the child")]
+    Forked,
+    /// See [`Error::Corrupt`].
+    #[error("the shared memory is corrupt: some process wrote where it may not")]
     Corrupt,
 }
 

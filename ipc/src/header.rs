@@ -14,6 +14,7 @@
 //! copy, and uses the copy alone, so that a peer that writes to it later changes nothing.
 
 use crate::error::Mismatch;
+use crate::part::LINE;
 use crate::peer::ENTRY_BYTES;
 use std::mem::{align_of, size_of};
 
@@ -59,6 +60,20 @@ impl Item {
             size: size_of::<T>() as u64,
             align: align_of::<T>() as u64,
             name_hash: fnv1a(std::any::type_name::<T>()),
+        }
+    }
+
+    /// The items are structs of such fields, in that order.
+    #[doc(hidden)]
+    pub fn of_struct(fields: &[(Kind, Item)]) -> Self {
+        let describe = |(kind, item): &(Kind, Item)| {
+            format!("{kind:?} {} {} {:x};", item.size, item.align, item.name_hash)
+        };
+        let text: String = fields.iter().map(describe).collect();
+        Item {
+            size: fields.iter().map(|(_, item)| item.size).sum(),
+            align: LINE as u64,
+            name_hash: fnv1a(&text),
         }
     }
 

@@ -3,6 +3,8 @@
 //! - [`SimpleQueue`]: a bounded first-in-first-out queue with any number of producers and consumers.
 //! - [`Pipe`]: messages of any length from one [`Sender`] to one [`Receiver`], written and read in place.
 //! - [`Mutex`]: a value that one thread of one process holds at a time.
+//! - [`Event`]: a flag that processes wait for.
+//! - [`shared_struct!`]: several of these in one segment.
 //!
 //! Anonymous objects travel to other processes by file descriptor; named ones are found under `/dev/shm`. Whether a participant lives is
 //! told by the kernel (OFD locks), never by a timeout. Items are plain values ([`bytemuck::Pod`]).
@@ -18,10 +20,12 @@
 #![cfg_attr(loom, allow(dead_code, clippy::expect_used))]
 
 mod fault;
+mod lock;
 mod peer;
 mod pipe;
 mod queue;
 mod sync;
+mod table;
 mod wait;
 
 #[cfg(loom)]
@@ -36,9 +40,9 @@ mod header;
 #[cfg(not(loom))]
 mod liveness;
 #[cfg(not(loom))]
-mod lock;
-#[cfg(not(loom))]
 mod mapping;
+#[cfg(not(loom))]
+mod part;
 #[cfg(not(loom))]
 mod segment;
 #[cfg(all(feature = "shared_memory", not(loom)))]
@@ -53,9 +57,10 @@ pub use fault::armed as faults;
 pub use lock::RawParts;
 #[cfg(not(loom))]
 pub use {
-    error::{Error, GetError, LockError, Mismatch, PutBatchError, PutError, RecvError, SendError},
+    error::{Error, GetError, LockError, Mismatch, PutBatchError, PutError, RecvError, SendError, WaitError},
     header::{Blueprint, Item, Kind},
-    lock::{Mutex, MutexGuard},
+    lock::{Event, Mutex, MutexGuard},
+    part::{Part, PartOptions, Place, Seat},
     pipe::{Connection, Pipe, ReadGrant, Receiver, Sender, WriteGrant, pipe},
     queue::{QueueOptions, SimpleQueue},
     segment::Segment,

@@ -13,16 +13,17 @@
 //!
 //! [loom]: https://docs.rs/loom
 
-pub use crate::pipe::model::{Pipe, Receiver, Sender};
+mod world;
 
-use crate::peer::{Entry, JOINED, Membership, Peers, Repair, VACANT, vacate};
+pub use crate::lock::event::model::Event;
+pub use crate::pipe::model::{Pipe, Receiver, Sender};
+pub use world::World;
+
 use crate::queue::layout::{Control, Slot};
 use crate::queue::ring::{Refusal, Ring};
-use crate::sync::{self, AcqRel, Acquire, Release};
 use crate::wait::Until;
 use bytemuck::Pod;
 use loom::sync::Arc;
-use loom::sync::atomic::AtomicU32;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
@@ -125,10 +126,7 @@ pub struct Queue<T>(Arc<Memory<T>>);
 struct Memory<T> {
     control: Control,
     slots: Box<[Slot<T>]>,
-    entries: Box<[Entry]>,
-    /// What the kernel knows: the locks on the entries. 1: somebody holds it.
-    locked: Box<[AtomicU32]>,
-    repairing: loom::sync::Mutex<()>,
+    world: World,
 }
 
 // SAFETY: shared words are loom's atomics; payloads are loom's cells, which check that the protocol keeps accesses apart.
@@ -149,9 +147,7 @@ impl<T: Pod> Queue<T> {
         Queue(Arc::new(Memory {
             control: Control::new(),
             slots: (0..capacity).map(Slot::new).collect(),
-            entries: (0..peers).map(|_| Entry::new()).collect(),
-            locked: (0..peers).map(|_| AtomicU32::new(0)).collect(),
-            repairing: loom::sync::Mutex::new(()),
+            world: World::new(peers),
         }))
     }
 
@@ -162,63 +158,18 @@ impl<T: Pod> Queue<T> {
 
     /// Becomes participant `number`, unless that place is a living one's, or a dead one's that cannot be repaired yet.
     pub fn join(&self, number: usize) -> Option<Peer<T>> {
-        if !self.0.lock(number) {
-            return None;
-        }
         let peer = Peer { memory: self.0.clone(), number };
-        let entry = &self.0.entries[number];
-        if entry.state.load(Acquire) == JOINED {
-            let repaired = self.0.exclusively(|| peer.ring().repair(number, &*self.0) == Repair::Done);
-            if repaired != Some(true) {
-                self.0.unlock(number);
-                return None;
-            }
-        }
-        entry.intent.store(0, Release);
-        entry.state.store(JOINED, Release);
-        Some(peer)
+        self.0.world.join(number, || peer.ring().repair(number, &self.0.world)).then_some(peer)
     }
 
     /// Tells the kernel that participant `number` has died; sleepers look again, as they do after a slice of time.
     pub fn died(&self, number: usize) {
-        self.0.unlock(number);
-        sync::wake_everybody();
+        self.0.world.died(number);
     }
 
     /// Whether a repair has made participant `number`'s place vacant.
     pub fn is_vacant(&self, number: usize) -> bool {
-        self.0.entries[number].state.load(Acquire) == VACANT
-    }
-}
-
-impl<T> Memory<T> {
-    fn lock(&self, number: usize) -> bool {
-        self.locked[number].compare_exchange(0, 1, AcqRel, Acquire).is_ok()
-    }
-
-    fn unlock(&self, number: usize) {
-        self.locked[number].store(0, Release);
-    }
-}
-
-impl<T> Membership for Memory<T> {
-    fn is_dead(&self, peer: usize) -> bool {
-        self.locked[peer].load(Acquire) == 0
-    }
-
-    fn seize<R>(&self, peer: usize, settle: impl FnOnce() -> R) -> Option<R> {
-        if !self.lock(peer) {
-            return None;
-        }
-        let result = settle();
-        self.unlock(peer);
-        Some(result)
-    }
-
-    fn exclusively<R>(&self, repair: impl FnOnce() -> R) -> Option<R> {
-        // A death unwinds through here and lets go of the lock, as the kernel does.
-        let _repairer = self.repairing.try_lock().ok()?;
-        Some(repair())
+        self.0.world.is_vacant(number)
     }
 }
 
@@ -233,8 +184,8 @@ impl<T: Pod> Peer<T> {
         // SAFETY: the boxes live as long as the memory that `self` holds, and do not move; entry `number` is this peer's.
         unsafe {
             let slots = NonNull::from(&self.memory.slots[0]);
-            let peers = Peers::new(NonNull::from(&self.memory.entries[0]), self.memory.entries.len());
-            Ring::new(&self.memory.control, slots, self.memory.slots.len() as u64, peers, self.number)
+            let (capacity, peers) = (self.memory.slots.len() as u64, self.memory.world.peers());
+            Ring::new(&self.memory.control, slots, capacity, peers, self.number)
         }
     }
 
@@ -290,7 +241,7 @@ impl<T: Pod> Peer<T> {
 
     /// Puts a value; sleeps while there is no room. False: closed.
     pub fn put(&self, value: T) -> bool {
-        match self.ring().wait_and_put(&*self.memory, value, Until::Forever) {
+        match self.ring().wait_and_put(&self.memory.world, value, Until::Forever) {
             Ok(()) => true,
             Err(Refusal::Closed) => false,
             Err(refusal) => panic!("{refusal:?}"),
@@ -300,7 +251,7 @@ impl<T: Pod> Peer<T> {
     /// Takes an item; sleeps while there is none. `None`: closed and drained.
     pub fn get(&self) -> Option<T> {
         let ring = self.ring();
-        match ring.wait_and_claim(&*self.memory, Until::Forever) {
+        match ring.wait_and_claim(&self.memory.world, Until::Forever) {
             Ok(p) => {
                 let value = ring.read(p);
                 ring.release_and_wake(p);
@@ -318,12 +269,11 @@ impl<T: Pod> Peer<T> {
 
     /// Leaves: the place is free for another one.
     pub fn leave(self) {
-        vacate(&self.memory.entries[self.number]);
-        self.memory.unlock(self.number);
+        self.memory.world.leave(self.number);
     }
 
     /// Repairs for the dead; says for how many.
     pub fn recover(&self) -> usize {
-        self.ring().recover(&*self.memory)
+        self.ring().recover(&self.memory.world)
     }
 }

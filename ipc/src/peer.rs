@@ -25,8 +25,7 @@
 //! 5. Nobody waits under the repair lock: where only a living peer's next step can tell, the entry is left for later.
 
 use crate::sync::{Acquire, AtomicU32, AtomicU64, Release};
-use std::marker::PhantomData;
-use std::ptr::NonNull;
+use crate::table::Table;
 
 /// The size of an entry in shared memory.
 #[cfg(not(loom))]
@@ -63,36 +62,8 @@ impl Entry {
     }
 }
 
-/// The entries of one segment, which whoever made this keeps mapped.
-#[derive(Clone, Copy)]
-pub(crate) struct Peers<'a> {
-    entries: NonNull<Entry>,
-    count: usize,
-    _segment: PhantomData<&'a Entry>,
-}
-
-impl<'a> Peers<'a> {
-    /// # Safety
-    /// `entries` points to `count` entries that stay valid for `'a`.
-    pub(crate) unsafe fn new(entries: NonNull<Entry>, count: usize) -> Self {
-        Peers { entries, count, _segment: PhantomData }
-    }
-
-    pub(crate) fn count(self) -> usize {
-        self.count
-    }
-
-    /// The entry of a peer, whose number comes from this process and not from shared memory.
-    #[inline]
-    pub(crate) fn entry(self, peer: usize) -> &'a Entry {
-        assert!(peer < self.count, "a peer's number is below the table's length");
-        // SAFETY: in bounds, as just checked; valid for 'a, as `new` demands; all words are atomics.
-        unsafe { self.entries.add(peer).as_ref() }
-    }
-}
-
-// SAFETY: entries consist of atomics.
-unsafe impl Send for Peers<'_> {}
+/// The entries of one segment.
+pub(crate) type Peers<'a> = Table<'a, Entry>;
 
 /// Who lives, and the right to repair: what the algorithms need to know of the world.
 pub(crate) trait Membership {

@@ -5,6 +5,7 @@
 //! ```
 #![cfg(loom)]
 
+mod event;
 mod pipe;
 mod queue;
 mod queue_deaths;

@@ -1,17 +1,25 @@
-//! Locks between processes, which the death of a holder does not wedge.
+//! Locks and what waits, between processes; the death of a holder or waiter wedges none of them.
 //!
-//! - `pthread.rs`: the C library's robust mutex, as typed calls
+//! The mutex is the C library's:
+//! - `pthread.rs`: the robust mutex, as typed calls
 //! - `mutex.rs`: [`Mutex`]; which deaths leave what
 //! - `guard.rs`: [`MutexGuard`]
 //! - `raw_sync.rs`: where users of the `raw_sync` crate find its words
+//!
+//! The others have no robust form there. Each is a folder: `protocol.rs` (the words, their steps, a kill at each), `handle.rs`, and `model.rs` for models.
 
+pub(crate) mod event;
+
+#[cfg(not(loom))]
 mod guard;
+#[cfg(not(loom))]
 mod mutex;
+#[cfg(not(loom))]
 mod pthread;
-#[cfg(feature = "raw_sync")]
+#[cfg(all(feature = "raw_sync", not(loom)))]
 mod raw_sync;
 
-pub use guard::MutexGuard;
-pub use mutex::Mutex;
-#[cfg(feature = "raw_sync")]
+#[cfg(all(feature = "raw_sync", not(loom)))]
 pub use raw_sync::RawParts;
+#[cfg(not(loom))]
+pub use {event::Event, guard::MutexGuard, mutex::Mutex};

@@ -1,0 +1,108 @@
+//! The world of a model: a peer table, and the kernel's knowledge of who lives.
+
+use crate::peer::{Entry, JOINED, Membership, Peers, Repair, VACANT, vacate};
+use crate::sync::{self, AcqRel, Acquire, Release};
+use loom::sync::Arc;
+use loom::sync::atomic::AtomicU32;
+use std::ptr::NonNull;
+
+/// A peer table and the oracle of who lives: what a segment and the kernel's locks are on a machine. Clones are the same world.
+///
+/// A participant *joins* at a place, and *leaves*, or *dies*: then its lock is free, as the kernel lets go of it, and its words stay as they
+/// were until somebody repairs.
+#[derive(Clone)]
+pub struct World(Arc<Inner>);
+
+struct Inner {
+    entries: Box<[Entry]>,
+    /// What the kernel knows: the locks on the entries. 1: somebody holds it.
+    locked: Box<[AtomicU32]>,
+    repairing: loom::sync::Mutex<()>,
+}
+
+impl World {
+    /// A world of `peers` places, nobody's yet.
+    pub fn new(peers: usize) -> Self {
+        World(Arc::new(Inner {
+            entries: (0..peers).map(|_| Entry::new()).collect(),
+            locked: (0..peers).map(|_| AtomicU32::new(0)).collect(),
+            repairing: loom::sync::Mutex::new(()),
+        }))
+    }
+
+    /// Becomes the participant at `place`. False if a living one is there, or a dead one that `repair` left for later.
+    pub(crate) fn join(&self, place: usize, repair: impl FnOnce() -> Repair) -> bool {
+        if !self.lock(place) {
+            return false;
+        }
+        let entry = &self.0.entries[place];
+        if entry.state.load(Acquire) == JOINED && self.exclusively(repair) != Some(Repair::Done) {
+            self.unlock(place);
+            return false;
+        }
+        entry.intent.store(0, Release);
+        entry.state.store(JOINED, Release);
+        true
+    }
+
+    /// The participant at `place` leaves.
+    pub(crate) fn leave(&self, place: usize) {
+        vacate(&self.0.entries[place]);
+        self.unlock(place);
+    }
+
+    /// Tells the kernel that the participant at `place` has died; sleepers look again, as they do after a slice of time.
+    pub fn died(&self, place: usize) {
+        self.unlock(place);
+        sync::wake_everybody();
+    }
+
+    /// Whether nobody is at `place`, and all that was there is repaired.
+    pub fn is_vacant(&self, place: usize) -> bool {
+        self.0.entries[place].state.load(Acquire) == VACANT
+    }
+
+    /// The peer table, valid as long as a clone of this world, which the caller keeps.
+    pub(crate) fn peers<'a>(&self) -> Peers<'a> {
+        // SAFETY: the box lives as long as the world, which the caller keeps, and does not move.
+        unsafe { Peers::new(NonNull::from(&self.0.entries[0]), self.0.entries.len()) }
+    }
+
+    fn lock(&self, place: usize) -> bool {
+        self.0.locked[place].compare_exchange(0, 1, AcqRel, Acquire).is_ok()
+    }
+
+    fn unlock(&self, place: usize) {
+        self.0.locked[place].store(0, Release);
+    }
+}
+
+impl Membership for World {
+    fn is_dead(&self, peer: usize) -> bool {
+        self.0.locked[peer].load(Acquire) == 0
+    }
+
+    fn seize<R>(&self, peer: usize, settle: impl FnOnce() -> R) -> Option<R> {
+        if !self.lock(peer) {
+            return None;
+        }
+        // Killed in `settle`, the repairer lets go of the lock, as the kernel does for it.
+        let _seized = Seized(self, peer);
+        Some(settle())
+    }
+
+    fn exclusively<R>(&self, repair: impl FnOnce() -> R) -> Option<R> {
+        // A death unwinds through here and lets go of the lock, as the kernel does.
+        let _repairer = self.0.repairing.try_lock().ok()?;
+        Some(repair())
+    }
+}
+
+/// A place's lock, until dropped.
+struct Seized<'a>(&'a World, usize);
+
+impl Drop for Seized<'_> {
+    fn drop(&mut self) {
+        self.0.unlock(self.1);
+    }
+}
