@@ -1,0 +1,120 @@
+//! Real processes on one object, killed at any moment, and an auditor that knows what each of them may have done.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg skep_faults" cargo run --release --example torture -- --primitive queue --seconds 10
+//! ```
+//!
+//! It also shows how a program uses skep that must survive the death of its parts: how a process joins (`join` in `queue.rs`), a role is taken over (`pipe.rs`),
+//! a value is brought in order behind a dead holder (`mutex.rs`), and what each operation promises to whoever is left.
+//!
+//! `storm` plays a round: it starts, stops and kills; `process` is how. `journal` is what a killed process leaves behind, `subject` what the storm and the
+//! auditor ask of a primitive, and each primitive has a file. `tally` adds up, `ui` is standard error, `args` the command line.
+
+mod args;
+mod journal;
+mod mutex;
+mod pipe;
+mod process;
+mod queue;
+mod random;
+mod storm;
+mod subject;
+mod tally;
+mod ui;
+
+use args::Args;
+use clap::Parser;
+use journal::Shared;
+use random::Random;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use storm::{LIVES, Storm};
+use subject::{Kind, Stage, Trouble};
+use tally::Tally;
+use ui::Ui;
+
+/// What can be tortured.
+const KINDS: &[Kind] = &[
+    Kind { name: "queue", make: queue::make },
+    Kind { name: "pipe", make: pipe::make },
+    Kind { name: "mutex", make: mutex::make },
+];
+
+/// The longest round, without its end.
+const ROUND: Duration = Duration::from_millis(900);
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let kinds: Vec<&Kind> =
+        KINDS.iter().filter(|kind| args.primitive == "all" || args.primitive == kind.name).collect();
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_micros() as u64);
+    let seed = args.seed.unwrap_or_else(now);
+    let (started, length) = (Instant::now(), Duration::from_secs(args.seconds));
+    let mut ui = Ui::new(length, args.json);
+    ui.say(&format!("seed {seed}"));
+
+    let (mut random, mut tally) = (Random::new(seed), Tally::default());
+    let round = ROUND.min(length / kinds.len() as u32);
+    for kind in kinds.iter().cycle() {
+        if started.elapsed() >= length {
+            break;
+        }
+        let left = length.saturating_sub(started.elapsed());
+        if let Err(trouble) = play(kind, &args, left.min(round), &mut random, &mut tally, &mut ui) {
+            eprintln!("torture: {}: {trouble}", kind.name);
+            tally.failures += 1;
+            break;
+        }
+        if tally.findings.wedged > 0 {
+            break; // each such round takes seconds
+        }
+    }
+    tally.zombies += std::iter::from_fn(process::reap).count() as u64;
+    ui.finish(&tally, started.elapsed());
+    let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
+    println!("{}", tally.json(&names, seed, started.elapsed()));
+    ExitCode::from(u8::from(!tally.is_clean()))
+}
+
+/// One round with a fresh object, and what it leaves behind.
+fn play(
+    kind: &Kind,
+    args: &Args,
+    length: Duration,
+    random: &mut Random,
+    tally: &mut Tally,
+    ui: &mut Ui,
+) -> Result<(), Trouble> {
+    tally.rounds += 1;
+    let prefix = format!("skep-torture-{}", std::process::id());
+    let descriptors = tally::open_descriptors();
+    let (producers, consumers) = (usize::from(args.producers), usize::from(args.consumers));
+    let sizes = u64::from(args.capacity.ilog2()) + 1;
+    let stage = Stage {
+        producers,
+        consumers,
+        capacity: 1 << random.below(sizes),
+        lives: LIVES,
+        name: random.one_in(2).then(|| format!("{prefix}-{}", tally.rounds)),
+        random: random.fork(),
+    };
+    // In some rounds only one side dies: then next to nothing is excused on account of the other.
+    let prey = match random.below(4) {
+        0 => (0..producers).collect(),
+        1 => (producers..producers + consumers).collect(),
+        _ => (0..producers + consumers).collect(),
+    };
+    let name = stage.name.clone();
+    let journals = Shared::new(stage.seats()).map_err(|e| format!("the journals: {e}"))?;
+    let mut subject = (kind.make)(stage)?;
+    Storm::new(&mut *subject, &journals, prey, random.fork(), tally)
+        .rage(length, &mut |tally| ui.tick(kind.name, tally))?;
+    tally.findings.add(subject.judge()?);
+    drop(journals);
+    if let Some(name) = name {
+        skep::Segment::unlink(&name).map_err(|e| format!("removing a name: {e}"))?;
+    }
+    tally.fds += tally::open_descriptors().saturating_sub(descriptors) as u64;
+    tally.shm_names += tally::shm_names(&prefix) as u64;
+    Ok(())
+}

@@ -1,0 +1,364 @@
+//! One round: everybody plays, and one after the other is killed or stopped; then calm, in which all must get on; then all go.
+//!
+//! # Whose fault is a stall?
+//! A stopped participant is alive, and whoever waits for it waits rightly. So time counts only while nobody is stopped, and of that clock no
+//! participant may need more than [`LIMIT`] from one finished operation to the next, however many others die meanwhile. One that rests waits
+//! for a role that another has; of those it is asked that anybody at all gets on.
+
+use crate::journal::{Journal, Shared};
+use crate::process::{self, Exit, Process};
+use crate::random::Random;
+use crate::subject::{Dead, End, Part, Subject, Trouble};
+use crate::tally::Tally;
+use std::time::{Duration, Instant};
+
+/// Lives in a round, at most.
+pub const LIVES: usize = 4096;
+/// Without progress for so long, a participant is wedged.
+const LIMIT: Duration = Duration::from_secs(5);
+/// The mean time between two blows.
+const BETWEEN_BLOWS: Duration = Duration::from_micros(2500);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+/// One blow in so many is a pause and not a kill.
+const PAUSE_ONE_IN: u64 = 16;
+/// Up to two to the power of this many passes of a fault point until it kills.
+const COUNTDOWN_BITS: u64 = 11;
+
+pub struct Storm<'a> {
+    subject: &'a mut dyn Subject,
+    journals: &'a Shared<Journal>,
+    seats: Vec<Seat>,
+    /// Only they are killed before all are.
+    prey: Vec<usize>,
+    random: Random,
+    tally: &'a mut Tally,
+    clock: FairClock,
+    /// When anybody last got on.
+    any_progress: Duration,
+    paused: Option<(usize, Instant)>,
+    lives: usize,
+    /// New lives are made to kill themselves, every other one.
+    arms: bool,
+}
+
+/// Where one participant after the other plays.
+struct Seat {
+    process: Option<Process>,
+    life: u64,
+    /// The fault point at which it is to kill itself.
+    armed: Option<&'static str>,
+    was_killed: bool,
+    /// Operations done when last looked at, and when they became more.
+    done: u64,
+    since: Duration,
+    /// Its operations before this life, for the calm.
+    before: u64,
+}
+
+impl<'a> Storm<'a> {
+    pub fn new(
+        subject: &'a mut dyn Subject,
+        journals: &'a Shared<Journal>,
+        prey: Vec<usize>,
+        random: Random,
+        tally: &'a mut Tally,
+    ) -> Self {
+        let seat = |_| Seat {
+            process: None,
+            life: 0,
+            armed: None,
+            was_killed: false,
+            done: 0,
+            since: Duration::ZERO,
+            before: 0,
+        };
+        Storm {
+            subject,
+            journals,
+            seats: (0..journals.len()).map(seat).collect(),
+            prey,
+            random,
+            tally,
+            clock: FairClock::new(),
+            any_progress: Duration::ZERO,
+            paused: None,
+            lives: 0,
+            arms: true,
+        }
+    }
+
+    /// Plays the round; `tick` is called now and then. Returns once all are dead.
+    pub fn rage(mut self, length: Duration, tick: &mut dyn FnMut(&Tally)) -> Result<(), Trouble> {
+        let until = Instant::now() + length;
+        let mut outcome = self.fill();
+        while outcome.is_ok() && Instant::now() < until && self.lives + 2 * self.seats.len() < LIVES {
+            self.strike();
+            let pause = Duration::from_micros(self.random.below(2 * BETWEEN_BLOWS.as_micros() as u64));
+            outcome = self.watch_for(pause);
+            tick(self.tally);
+        }
+        self.arms = false;
+        let outcome = outcome.and_then(|()| self.calm()).and_then(|()| self.dismiss());
+        self.end();
+        match outcome {
+            Err(Stop::Wedged) | Ok(()) => Ok(()),
+            Err(Stop::Trouble(trouble)) => Err(trouble),
+        }
+    }
+
+    // --- blows ---------------------------------------------------------------------------------------------------
+
+    /// Kills one, or stops one for a while.
+    fn strike(&mut self) {
+        if self.paused.is_none() && self.random.one_in(PAUSE_ONE_IN) {
+            let seat = self.random.below(self.seats.len() as u64) as usize;
+            if let Some(process) = self.seats[seat].process {
+                process.stop();
+                let length = Duration::from_micros(self.random.skewed(15)).min(LONGEST_PAUSE);
+                self.paused = Some((seat, Instant::now() + length));
+                self.clock.stand_still();
+                self.tally.pauses += 1;
+            }
+        } else if let Some(&seat) = self.random.pick(&self.prey) {
+            self.reap(); // so that one that has just killed itself is not taken for one killed now
+            self.kill(seat);
+        }
+    }
+
+    fn kill(&mut self, seat: usize) {
+        if let Some(process) = self.seats[seat].process {
+            process.kill();
+            self.seats[seat].was_killed = true;
+        }
+    }
+
+    fn go_on(&mut self) {
+        if let Some((seat, _)) = self.paused.take() {
+            // Should it have been killed meanwhile, this reaches nobody, or its successor, which is not stopped.
+            if let Some(process) = self.seats[seat].process {
+                process.go_on();
+            }
+            self.clock.run();
+        }
+    }
+
+    // --- lives ---------------------------------------------------------------------------------------------------
+
+    /// Starts a process for each empty seat.
+    fn fill(&mut self) -> Result<(), Stop> {
+        for seat in 0..self.seats.len() {
+            if self.seats[seat].process.is_none() && !self.journals[seat].shall_leave() {
+                self.start(seat)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, number: usize) -> Result<(), Stop> {
+        let journal = &self.journals[number];
+        let life = self.lives as u64;
+        let points = self.subject.fault_points(number);
+        let is_prey = self.prey.contains(&number);
+        let armed = if self.arms && is_prey && self.random.one_in(2) && can_arm() {
+            self.random.pick(points).copied()
+        } else {
+            None
+        };
+        let countdown = self.random.skewed(COUNTDOWN_BITS) as u32;
+        let part = Part { seat: number, life, journal, random: self.random.fork() };
+        let subject = &*self.subject;
+        let process = process::start(|| {
+            if let Some(label) = armed {
+                arm(label, countdown);
+            }
+            subject.play(part)
+        });
+        let process = process.map_err(|e| Stop::Trouble(format!("starting a process: {e}")))?;
+        self.lives += 1;
+        let seat = &mut self.seats[number];
+        let before = seat.before;
+        *seat = Seat {
+            process: Some(process),
+            life,
+            armed,
+            was_killed: false,
+            done: 0,
+            since: self.clock.now(),
+            before,
+        };
+        Ok(())
+    }
+
+    /// Buries all who have ended.
+    fn reap(&mut self) {
+        while let Some((process, exit)) = process::reap() {
+            let Some(number) = self.seats.iter().position(|seat| seat.process == Some(process)) else {
+                continue;
+            };
+            let seat = &mut self.seats[number];
+            let end = match (exit, seat.armed) {
+                (Exit::Left, _) => End::Left,
+                (Exit::Killed, _) if seat.was_killed => End::Killed,
+                (Exit::Killed, Some(label)) => End::At(label),
+                (Exit::Killed, None) | (Exit::Failed, _) => End::Failed,
+            };
+            let journal = &self.journals[number];
+            self.tally.end_of(end, journal.done());
+            self.subject.bury(&Dead { seat: number, life: seat.life, end, journal });
+            seat.before += journal.done() + 1;
+            seat.process = None;
+            let leaves = journal.shall_leave();
+            journal.clear();
+            if leaves {
+                journal.ask_to_leave();
+            }
+            if self.paused.is_some_and(|(paused, _)| paused == number) {
+                self.paused = None;
+                self.clock.run();
+            }
+        }
+    }
+
+    // --- watching ------------------------------------------------------------------------------------------------
+
+    /// Buries, starts and watches for a while.
+    fn watch_for(&mut self, length: Duration) -> Result<(), Stop> {
+        let until = Instant::now() + length;
+        loop {
+            self.reap();
+            self.fill()?;
+            self.look()?;
+            if self.paused.is_some_and(|(_, until)| until <= Instant::now()) {
+                self.go_on();
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            std::thread::sleep(left.min(Duration::from_millis(1)));
+        }
+    }
+
+    /// Who has got on since the last look, and who has not for too long.
+    fn look(&mut self) -> Result<(), Stop> {
+        let now = self.clock.now();
+        let mut wedged = 0;
+        for (number, seat) in self.seats.iter_mut().enumerate() {
+            let journal = &self.journals[number];
+            let done = journal.done();
+            if done != seat.done {
+                (seat.done, seat.since, self.any_progress) = (done, now, now);
+            }
+            if seat.process.is_none() || journal.is_resting() {
+                seat.since = now;
+            }
+            let stall = now - seat.since;
+            self.tally.stall(stall);
+            if stall > LIMIT {
+                wedged += 1;
+                eprintln!(
+                    "torture: seat {number}, life {}: no progress for {stall:?} after {done} operations",
+                    seat.life
+                );
+            }
+        }
+        let stall = now - self.any_progress;
+        self.tally.stall(stall);
+        if wedged == 0 && stall > LIMIT {
+            wedged = 1;
+            eprintln!("torture: nobody has got on for {stall:?}");
+        }
+        self.tally.findings.wedged += wedged;
+        if wedged == 0 { Ok(()) } else { Err(Stop::Wedged) }
+    }
+
+    // --- the end -------------------------------------------------------------------------------------------------
+
+    /// Nobody is killed or stopped any more: each one must get on.
+    fn calm(&mut self) -> Result<(), Stop> {
+        self.go_on();
+        let total = |storm: &Self, seat: usize| storm.seats[seat].before + storm.journals[seat].done();
+        let start: Vec<u64> = (0..self.seats.len()).map(|seat| total(self, seat)).collect();
+        let has_got_on = |storm: &Self| {
+            (0..storm.seats.len())
+                .all(|seat| total(storm, seat) > start[seat] || storm.journals[seat].is_resting())
+        };
+        while !has_got_on(self) {
+            self.watch_for(Duration::from_micros(200))?;
+        }
+        Ok(())
+    }
+
+    /// Those who are not prey leave in good order, while the prey plays on.
+    fn dismiss(&mut self) -> Result<(), Stop> {
+        let leaving: Vec<usize> = (0..self.seats.len()).filter(|seat| !self.prey.contains(seat)).collect();
+        leaving.iter().for_each(|&seat| self.journals[seat].ask_to_leave());
+        while leaving.iter().any(|&seat| self.seats[seat].process.is_some()) {
+            // The prey may have nothing to do once the others are gone: only who leaves is watched.
+            let now = self.clock.now();
+            self.any_progress = now;
+            self.prey.iter().for_each(|&seat| self.seats[seat].since = now);
+            self.watch_for(Duration::from_micros(200))?;
+        }
+        Ok(())
+    }
+
+    /// Kills whoever is left, all at the same time.
+    fn end(&mut self) {
+        self.go_on();
+        (0..self.seats.len()).for_each(|seat| self.kill(seat));
+        while self.seats.iter().any(|seat| seat.process.is_some()) {
+            self.reap();
+            std::thread::yield_now();
+        }
+        self.journals.iter().for_each(Journal::clear);
+    }
+}
+
+/// Why a round is cut short.
+enum Stop {
+    /// Counted already.
+    Wedged,
+    Trouble(Trouble),
+}
+
+/// Time during which nobody was stopped.
+struct FairClock {
+    passed: Duration,
+    running_since: Option<Instant>,
+}
+
+impl FairClock {
+    fn new() -> Self {
+        FairClock { passed: Duration::ZERO, running_since: Some(Instant::now()) }
+    }
+
+    fn now(&self) -> Duration {
+        self.passed + self.running_since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn stand_still(&mut self) {
+        self.passed = self.now();
+        self.running_since = None;
+    }
+
+    fn run(&mut self) {
+        if self.running_since.is_none() {
+            self.running_since = Some(Instant::now());
+        }
+    }
+}
+
+/// Whether this program was built with fault points.
+fn can_arm() -> bool {
+    cfg!(skep_faults)
+}
+
+/// Makes this process kill itself when it passes a fault point for the `countdown`-th time.
+fn arm(label: &str, countdown: u32) {
+    #[cfg(skep_faults)]
+    skep_ipc::faults::arm(label, countdown);
+    #[cfg(not(skep_faults))]
+    let _ = (label, countdown);
+}
