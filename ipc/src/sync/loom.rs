@@ -13,6 +13,17 @@ pub(crate) fn spin_loop() {
     yield_now();
 }
 
+/// Loom knows no kernel that fences for others: here both fences are full ones.
+pub(crate) fn light_fence() {
+    fence(Ordering::SeqCst);
+}
+
+/// See [`light_fence`].
+pub(crate) fn heavy_fence() -> bool {
+    fence(Ordering::SeqCst);
+    true
+}
+
 /// Makes loom consider every order of two accesses to a word, loads included.
 ///
 /// Loom reorders an access with the *last* one to the same object only. A thread that loads a word and then stores to it hides with its own load
