@@ -54,6 +54,9 @@ impl Side {
 pub(crate) struct Role {
     // Before `memory`: the entry is left while the words that tell of it are mapped.
     member: Member,
+    /// The other side's entry, which `memory` keeps mapped; here since each message looks at it.
+    other: &'static Entry,
+    epoch: Epoch,
     memory: Arc<Memory>,
     side: Side,
     handed_on: bool,
@@ -66,7 +69,9 @@ impl Role {
         for _ in 0..PATIENCE {
             // A dead holder has left nothing to repair (`ring.rs`).
             if let Some(member) = memory.segment().join_as(side as usize, |_| Repair::Done)? {
-                return Ok(Role { member, memory, side, handed_on: false });
+                let other = memory.segment().peers().entry(side.other() as usize);
+                let epoch = memory.segment().epoch();
+                return Ok(Role { member, other, epoch, memory, side, handed_on: false });
             }
             // The lock is taken before the entry says so, and let go of after: these few steps are worth waiting for.
             if entry.state.load(Acquire) == JOINED {
@@ -84,12 +89,12 @@ impl Role {
     /// Whether this still is the process that claimed the role.
     #[inline]
     pub(crate) fn is_own(&self) -> bool {
-        self.member.segment().is_own()
+        self.epoch.is_current()
     }
 
     #[inline]
     pub(crate) fn epoch(&self) -> Epoch {
-        self.member.segment().epoch()
+        self.epoch
     }
 
     #[inline]
@@ -100,7 +105,7 @@ impl Role {
     /// Whether the other side was dropped: one load.
     #[inline]
     pub(crate) fn other_has_left(&self) -> bool {
-        self.entry_of(self.side.other()).state.load(Acquire) == LEFT
+        self.other.state.load(Acquire) == LEFT
     }
 
     /// Whether the other side was dropped, or died: a system call. Never in a forked child, which cannot tell.
