@@ -37,7 +37,6 @@ pub(crate) const VACANT: u32 = 0;
 /// A participant's.
 pub(crate) const JOINED: u32 = 1;
 /// A role's holder left on purpose.
-#[cfg(not(loom))]
 pub(crate) const LEFT: u32 = 2;
 
 /// One participant's words. All zeroes is a vacant entry.

@@ -1,27 +1,15 @@
 //! The two roles of a pipe: who holds them, and whether the other one's holder is gone.
 //!
 //! Entry 0 of the segment's peer table is the sender's, entry 1 the receiver's.
-//!
-//! | entry | its lock | meaning |
-//! | --- | --- | --- |
-//! | `VACANT` | free | nobody's yet, or handed on: whoever waits for it waits |
-//! | `JOINED` | held | alive |
-//! | `JOINED` | free | its holder died: gone |
-//! | `LEFT` | | its holder dropped it: gone |
-//!
-//! A role that is free or gone can be claimed; it is `JOINED` again then, and nobody sees that there was another holder before.
-//!
-//! # Gone, or handed on?
-//! An entry and its lock are two things, read one after the other. Between "it is `JOINED`" and "its lock is free" a living holder may have handed the role on, so
-//! that makes no death. Therefore who hands on stores `VACANT`, then counts the handover, then lets go of the lock; and who looks reads the count before and
-//! after: if both are the same, the holder it has seen `JOINED` did not hand on, but died or left. Each of them is gone.
+//! Whether it is gone, or has handed its role on, is told in `handover.rs`.
 
+use super::handover;
 use super::map::Memory;
 use crate::error::Error;
 use crate::fork::Epoch;
-use crate::peer::{self, Entry, JOINED, LEFT, Membership, Repair, VACANT};
+use crate::peer::{Entry, JOINED, LEFT, Membership, Repair};
 use crate::segment::Member;
-use crate::sync::{Acquire, Release, yield_now};
+use crate::sync::{Acquire, AtomicU32, Release, yield_now};
 use std::sync::Arc;
 
 /// How often a claim is tried again while the holder is just coming or going.
@@ -114,13 +102,11 @@ impl Role {
             return false;
         }
         let other = self.side.other();
-        let handovers = &self.memory.control().signals.0.handovers[other as usize];
-        let before = handovers.load(Acquire);
-        match self.entry_of(other).state.load(Acquire) {
-            LEFT => true,
-            JOINED => self.member.segment().is_dead(other as usize) && handovers.load(Acquire) == before,
-            _ => false,
-        }
+        handover::is_gone(self.other, self.handovers(other), || self.member.segment().is_dead(other as usize))
+    }
+
+    fn handovers(&self, side: Side) -> &AtomicU32 {
+        &self.memory.control().signals.0.handovers[side as usize]
     }
 
     /// Gives the role up for somebody else to claim; the other side does not notice.
@@ -129,11 +115,7 @@ impl Role {
             return Err(Error::Forked);
         }
         self.handed_on = true;
-        let entry = self.entry_of(self.side);
-        peer::vacate(entry);
-        debug_assert_eq!(entry.state.load(Acquire), VACANT);
-        let handovers = &self.memory.control().signals.0.handovers[self.side as usize];
-        handovers.store(handovers.load(Acquire).wrapping_add(1), Release);
+        handover::hand_on(self.entry_of(self.side), self.handovers(self.side)); // and then `member` lets go of the lock
         Ok(self.memory.clone())
     }
 }
