@@ -100,9 +100,10 @@ fn participants_are_limited_and_places_used_again() {
     let options = QueueOptions::new(4).peers(3);
     let first = options.anonymous::<u8>().unwrap();
     let second = first.try_clone().unwrap();
-    let third = second.try_clone().unwrap();
+    let mut third = second.try_clone().unwrap();
     assert!(matches!(first.try_clone(), Err(Error::TooManyPeers { limit: 3 })));
     drop(second);
+    assert_eq!(third.recover().unwrap(), 0, "to leave is not to die");
     assert!(third.try_clone().is_ok());
     assert!(matches!(QueueOptions::new(4).peers(0).anonymous::<u8>(), Err(Error::Peers { .. })));
     assert!(matches!(QueueOptions::new(4).peers(1 << 20).anonymous::<u8>(), Err(Error::Peers { .. })));

@@ -8,6 +8,7 @@
 //!   by the bare system call, past libc, keeps them until it ends or executes another program.)
 
 use crate::error::Error;
+use crate::sync;
 use crate::sys;
 use std::cell::{Cell, UnsafeCell};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -37,6 +38,7 @@ impl Epoch {
         // SAFETY: the page is never unmapped.
         let here = unsafe { word.as_ref() };
         if here.load(Ordering::Acquire) == 0 {
+            sync::prepare();
             let next = LAST.fetch_add(1, Ordering::Relaxed) + 1;
             // Of two threads that arrive here, one wins; both use its value.
             let _ = here.compare_exchange(0, next, Ordering::AcqRel, Ordering::Relaxed);

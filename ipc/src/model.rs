@@ -81,12 +81,19 @@ pub struct Explored {
     pub executions: u64,
 }
 
+/// The number by which every bound on preemptions is raised: the environment variable `SKEP_MODEL_DEEPER`, 0 without it.
+fn deeper() -> usize {
+    std::env::var("SKEP_MODEL_DEEPER").ok().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
 /// Runs `model` under every interleaving with at most `preemptions` involuntary switches. Panics if one fails.
+///
+/// The environment variable `SKEP_MODEL_DEEPER` adds to the bound: few faults need more than two preemptions, and each further one multiplies the time by ten or so.
 pub fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) -> Explored {
     let executions = std::sync::Arc::new(AtomicU64::new(0));
     let counter = executions.clone();
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
+    builder.preemption_bound = Some(preemptions + deeper());
     builder.max_branches = 20_000;
     builder.check(move || {
         counter.fetch_add(1, Ordering::Relaxed);

@@ -24,6 +24,7 @@
 //! 4. The dead peer's intent is cleared last, so a repair that is cut short is done again, whole.
 //! 5. Nobody waits under the repair lock: where only a living peer's next step can tell, the entry is left for later.
 
+use crate::fault;
 use crate::sync::{Acquire, AtomicU32, AtomicU64, Release};
 use crate::table::Table;
 
@@ -36,7 +37,6 @@ pub(crate) const VACANT: u32 = 0;
 /// A participant's.
 pub(crate) const JOINED: u32 = 1;
 /// A role's holder left on purpose.
-#[cfg(not(loom))]
 pub(crate) const LEFT: u32 = 2;
 
 /// One participant's words. All zeroes is a vacant entry.
@@ -107,6 +107,7 @@ pub(crate) fn recover(
             for peer in (0..peers.count()).filter(perhaps_dead) {
                 let settled = members.seize(peer, || {
                     let settled = joined(peer) && repair(peer) == Repair::Done;
+                    fault::point("repair: settled");
                     if settled {
                         vacate(peers.entry(peer));
                     }

@@ -5,6 +5,7 @@
 //! reserved at creation. Whoever attaches checks the header first.
 
 use crate::error::{Error, Mismatch};
+use crate::fault;
 use crate::fork::Epoch;
 #[cfg(feature = "shared_memory")]
 use crate::header::has_magic;
@@ -81,7 +82,9 @@ impl Segment {
         let geometry = possible(blueprint, capacity, peers)?;
         let file = sys::unnamed_file(geometry.total)?;
         let segment = Segment::fill(file, blueprint, geometry, init)?;
+        fault::point("create: filled");
         sys::publish(&segment.0.file, name)?;
+        fault::point("create: published");
         Ok(segment)
     }
 
@@ -262,6 +265,7 @@ impl Segment {
         if !self.0.locks.try_hold(peer)? {
             return Ok(None);
         }
+        fault::point("join: locked");
         // From here on dropping `member` lets go of the lock; the entry still is as it was found.
         let entry = self.peers().entry(peer);
         let found = entry.state.load(Acquire);
@@ -289,9 +293,11 @@ impl Segment {
                 return Ok(None);
             }
         }
+        fault::point("join: repaired");
         entry.intent.store(0, Relaxed);
         entry.pid.store(std::process::id(), Relaxed);
         entry.state.store(JOINED, Release);
+        fault::point("join: joined");
         member.joined = true;
         Ok(Some(member))
     }
@@ -367,6 +373,7 @@ impl Drop for Member {
         if self.joined && entry.state.load(Acquire) == JOINED {
             peer::vacate(entry);
         }
+        fault::point("leave: vacant");
         self.segment.0.locks.let_go(self.peer);
     }
 }

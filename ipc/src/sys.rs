@@ -7,7 +7,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, FcntlArg, OFlag, SealFlag};
 use nix::sys::memfd::MFdFlags;
 use nix::sys::mman::{self, MapFlags, ProtFlags};
 use nix::sys::stat::Mode;
-use rustix::thread::futex;
+use rustix::thread::{self, MembarrierCommand, futex};
 use std::ffi::c_void;
 use std::fs::File;
 use std::io;
@@ -241,6 +241,18 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Durati
 pub(crate) fn futex_wake(word: &AtomicU32, n: u32) -> usize {
     // The kernel reads the number as signed, and wakes one if it is negative.
     futex::wake(word, futex::Flags::empty(), n.min(i32::MAX as u32)).unwrap_or(0)
+}
+
+// --- membarrier -----------------------------------------------------------------------------------------------
+
+/// Registers this process for [`membarrier`]; false where that is not possible.
+pub(crate) fn register_membarrier() -> bool {
+    thread::membarrier(MembarrierCommand::RegisterGlobalExpedited).is_ok()
+}
+
+/// Runs a full fence on every processor that runs a thread of a registered process; false if that failed.
+pub(crate) fn membarrier() -> bool {
+    thread::membarrier(MembarrierCommand::GlobalExpedited).is_ok()
 }
 
 // --- fork ------------------------------------------------------------------------------------------------------

@@ -4,16 +4,16 @@
 //! wake-up would take, and a waker makes a system call only if somebody sleeps.
 //!
 //! # The word
-//! `{ count: 31, WAITING: 1 }`. Every announcement and every wake changes the count; `WAITING` says that somebody may
+//! `{ count: 30, FENCED: 1, WAITING: 1 }`. Every announcement and every wake changes the count; `WAITING` says that somebody may
 //! sleep.
 //!
 //! | who | step | |
 //! | --- | --- | --- |
 //! | waiter | W1 | `word := { count + 1, WAITING }`; keep it as the ticket |
-//! | | W2 | fence, look at the condition once more; if it holds, go |
+//! | | W2 | heavy fence, look at the condition once more; if it holds, go |
 //! | | W3 | sleep while the word is the ticket |
 //! | waker | N1 | make the condition true |
-//! | | N2 | fence, read the word; no `WAITING`: nobody sleeps, done |
+//! | | N2 | light fence, read the word; no `WAITING`: nobody sleeps, done |
 //! | | N3 | `word := { count + 1, WAITING }`; keep it |
 //! | | N4 | wake as many as there is reason to |
 //! | | N5 | nobody slept: if the word still is the one of N3, clear `WAITING` |
@@ -24,6 +24,10 @@
 //! if no waiter has announced itself since N3, and who announced before N3 does not sleep on the word of N3. That is why W1
 //! changes the count even when `WAITING` is set: a model in which it does not loses a wake-up.
 //!
+//! The waker's fence is free where the waiter's has the kernel fence for both (`sync/asymmetric.rs`). A waiter whose kernel does not do so sets `FENCED`, which
+//! stays: a waker that finds it fences for itself and reads again. Should a waker miss `FENCED` itself, as it is set for the first time, the waiter
+//! sleeps until the end of its first slice.
+//!
 //! A wake-up says that the word changed, not that the sleeper's condition holds. Where a sleeper can be woken in vain and another's turn comes later, as
 //! with items that are published out of order, whoever does get on passes the wake-up on (`Ring::wake_for_next_item`).
 //!
@@ -32,12 +36,13 @@
 //! looking again, and whoever repairs for the dead wakes all. A waiter that is killed leaves `WAITING` set, which costs one
 //! needless wake (N5).
 
-use crate::sync::{self, AtomicU32, Relaxed, SeqCst, fence};
+use crate::sync::{self, AtomicU32, Relaxed, SeqCst, fence, heavy_fence, light_fence};
 #[cfg(not(loom))]
 use std::time::{Duration, Instant};
 
 const WAITING: u32 = 1;
-const STEP: u32 = 2;
+const FENCED: u32 = 2;
+const STEP: u32 = 4;
 
 /// A word that waiters sleep on.
 #[repr(transparent)]
@@ -53,11 +58,11 @@ impl WaitWord {
         WaitWord(AtomicU32::new(0))
     }
 
-    /// `{ count + 1, WAITING }`; says what the word is then.
-    fn advance(&self) -> u32 {
+    /// `{ count + 1, WAITING }`, and `flags`; says what the word is then.
+    fn advance(&self, flags: u32) -> u32 {
         let mut seen = self.0.load(Relaxed);
         loop {
-            let next = seen.wrapping_add(STEP) | WAITING;
+            let next = seen.wrapping_add(STEP) | WAITING | flags;
             match self.0.compare_exchange(seen, next, Relaxed, Relaxed) {
                 Ok(_) => return next,
                 Err(now) => seen = now,
@@ -67,23 +72,35 @@ impl WaitWord {
 
     /// W1 and the fence of W2. The caller must look at its condition afterwards, before it sleeps.
     fn announce(&self) -> Ticket {
-        let ticket = Ticket(self.advance()); // W1
-        fence(SeqCst); // W2 pairs with N2
+        let ticket = Ticket(self.advance(0)); // W1
+        // W2 pairs with N2
+        if heavy_fence() {
+            return ticket;
+        }
+        let ticket = Ticket(self.advance(FENCED));
+        fence(SeqCst);
         ticket
     }
 
     /// Wakes up to `n` sleepers, if there are any, after the caller made their condition true (N1).
     #[inline]
     pub(crate) fn wake(&self, n: u32) {
-        fence(SeqCst); // N2 pairs with W2
-        if self.0.load(Relaxed) & WAITING != 0 {
-            self.wake_sleepers(n);
+        light_fence(); // N2 pairs with W2
+        let word = self.0.load(Relaxed);
+        if word & (WAITING | FENCED) != 0 {
+            self.wake_sleepers(word, n);
         }
     }
 
     #[cold]
-    fn wake_sleepers(&self, n: u32) {
-        let stepped = self.advance(); // N3
+    fn wake_sleepers(&self, word: u32, n: u32) {
+        if word & FENCED != 0 {
+            fence(SeqCst); // pairs with W2 of a waiter that fences for itself
+            if self.0.load(Relaxed) & WAITING == 0 {
+                return;
+            }
+        }
+        let stepped = self.advance(0); // N3
         if sync::futex_wake(&self.0, n) == 0 {
             let _ = self.0.compare_exchange(stepped, stepped & !WAITING, Relaxed, Relaxed); // N5
         }

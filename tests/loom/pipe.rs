@@ -26,7 +26,7 @@ fn stream(messages: usize, preemptions: usize) {
 
 #[test]
 fn a_stream_through_a_ring_of_one_arrives() {
-    stream(1, 3);
+    stream(1, 2);
 }
 
 #[test]
@@ -41,12 +41,14 @@ fn a_stream_through_a_ring_of_two_arrives() {
 /// | 9 | before the first message's S4 |
 /// | 1 9 | after it, before the second's |
 /// | 1 2 9 | after that |
+///
+/// The receiver may find the end of the stream before the successor comes, and goes on then.
 #[test]
 fn a_killed_sender_leaves_a_prefix_to_which_its_successor_adds() {
     let outcomes = Outcomes::new();
     let seen = outcomes.clone();
     report("pipe, a killed sender", || {
-        kill_at_every_step(2, move |kill_at| {
+        kill_at_every_step(1, move |kill_at| {
             let pipe = Pipe::new(1);
             let mut receiver = pipe.receiver();
             let thread = spawn(move || {
@@ -55,13 +57,16 @@ fn a_killed_sender_leaves_a_prefix_to_which_its_successor_adds() {
                     (1..=2).for_each(|n| sender.send(n));
                 };
                 let was_killed = process(kill_at, life).is_none();
-                pipe.slice_passes();
+                pipe.sender_died();
                 let mut successor = pipe.sender();
                 successor.send(9);
                 successor.leave();
                 was_killed
             });
-            let got: Vec<u64> = std::iter::from_fn(|| receiver.recv_with(|n| n)).collect();
+            let mut got: Vec<u64> = vec![];
+            while got.last() != Some(&9) {
+                got.extend(receiver.recv_with(|n| n));
+            }
             seen.saw(got);
             thread.join().unwrap()
         })
@@ -80,7 +85,7 @@ fn a_killed_receiver_leaves_what_it_had_not_released() {
     let outcomes = Outcomes::new();
     let seen = outcomes.clone();
     report("pipe, a killed receiver", || {
-        kill_at_every_step(2, move |kill_at| {
+        kill_at_every_step(1, move |kill_at| {
             let pipe = Pipe::new(1);
             let sending = pipe.clone();
             let thread = spawn(move || {
@@ -94,7 +99,7 @@ fn a_killed_receiver_leaves_what_it_had_not_released() {
                 receiver.recv_with(|n| read.push(n));
             };
             let was_killed = process(kill_at, life).is_none();
-            pipe.slice_passes();
+            pipe.receiver_died();
             let mut successor = pipe.receiver();
             while successor.recv_with(|n| read.push(n)).is_some() {}
             seen.saw(read);
@@ -103,4 +108,22 @@ fn a_killed_receiver_leaves_what_it_had_not_released() {
         })
     });
     outcomes.are_exactly(&[vec![1, 2], vec![1, 1, 2]]);
+}
+
+/// A sender hands its role on, and a successor claims it, while the receiver looks whether the sender is gone: never.
+#[test]
+fn a_role_that_is_handed_on_is_not_a_death() {
+    report("pipe, a role handed on", || {
+        explore(4, || {
+            let pipe = Pipe::new(1);
+            let (sender, places) = (pipe.sender(), pipe.clone());
+            let hands = spawn(move || {
+                sender.hand_on();
+                places.sender().hand_on();
+                places.sender()
+            });
+            assert!(!pipe.sender_is_gone());
+            hands.join().unwrap();
+        })
+    });
 }

@@ -48,6 +48,11 @@ impl World {
     /// The participant at `place` leaves.
     pub(crate) fn leave(&self, place: usize) {
         vacate(&self.0.entries[place]);
+        self.let_go(place);
+    }
+
+    /// The kernel's lock on `place` is free, as its holder's last step.
+    pub(crate) fn let_go(&self, place: usize) {
         self.unlock(place);
     }
 

@@ -1,5 +1,6 @@
 //! `Pipe`: messages of any length between two processes, one that sends and one that receives.
 
+pub(crate) mod handover;
 pub(crate) mod layout;
 pub(crate) mod ring;
 

@@ -1,7 +1,10 @@
 //! A pipe in simulated shared memory, for models. Messages are one word long.
 
+use super::handover;
 use super::layout::Control;
 use super::ring::{ReceiveEnd, Refusal, Ring, SendEnd};
+use crate::model::World;
+use crate::peer::{LEFT, Membership, Repair};
 use crate::sync::{Acquire, AtomicU32, Cell, Release};
 use crate::wait::{Until, wait};
 use loom::sync::Arc;
@@ -9,6 +12,9 @@ use std::ptr::NonNull;
 
 /// The bytes of a message.
 const MESSAGE: u64 = 8;
+/// The sender's place in the world, and the receiver's.
+const SENDER: usize = 0;
+const RECEIVER: usize = 1;
 
 /// A pipe on loom's heap; [`sender`](Self::sender) and [`receiver`](Self::receiver) are its ends.
 #[derive(Clone)]
@@ -17,8 +23,8 @@ pub struct Pipe(Arc<Memory>);
 struct Memory {
     control: Control,
     data: Box<[Cell<u64>]>,
-    /// What the receiver learns from the sender's entry. 1: it left.
-    sender_has_left: AtomicU32,
+    /// Place 0 is the sender's, place 1 the receiver's.
+    world: World,
 }
 
 // SAFETY: the control words are loom's atomics; the data consists of loom's cells, which check that the protocol keeps accesses apart.
@@ -33,7 +39,7 @@ impl Pipe {
         Pipe(Arc::new(Memory {
             control: Control::new(),
             data: (0..2 * messages).map(|_| Cell::new(0)).collect(),
-            sender_has_left: AtomicU32::new(0),
+            world: World::new(2),
         }))
     }
 
@@ -45,20 +51,40 @@ impl Pipe {
         }
     }
 
-    /// Becomes the sender; a killed one's successor goes on behind its last message. One at a time.
+    /// Becomes the sender; a killed one's successor goes on behind its last message. Panics while another one lives.
     pub fn sender(&self) -> Sender {
+        self.claim(SENDER);
         Sender { end: SendEnd::new(self.ring()).expect("not corrupt"), pipe: self.clone() }
     }
 
-    /// Becomes the receiver; a killed one's successor goes on with the first message that was not released. One at a time.
+    /// Becomes the receiver; a killed one's successor goes on with the first message that was not released. Panics while another one lives.
     pub fn receiver(&self) -> Receiver {
+        self.claim(RECEIVER);
         Receiver { end: ReceiveEnd::new(self.ring()).expect("not corrupt"), pipe: self.clone() }
     }
 
-    /// A slice of time passes, after which every sleeper looks again: what makes up for a wake-up that the dead have not given.
-    pub fn slice_passes(&self) {
-        self.ring().items().wake(u32::MAX);
-        self.ring().space().wake(u32::MAX);
+    fn claim(&self, place: usize) {
+        assert!(self.0.world.join(place, || Repair::Done), "the role is taken");
+    }
+
+    /// Tells the kernel that the sender has died; sleepers look again, as they do after a slice of time.
+    pub fn sender_died(&self) {
+        self.0.world.died(SENDER);
+    }
+
+    /// The same of the receiver.
+    pub fn receiver_died(&self) {
+        self.0.world.died(RECEIVER);
+    }
+
+    /// Whether the sender was dropped, or has died, and nobody has taken its role since.
+    pub fn sender_is_gone(&self) -> bool {
+        let entry = self.0.world.peers().entry(SENDER);
+        handover::is_gone(entry, self.handovers(SENDER), || self.0.world.is_dead(SENDER))
+    }
+
+    fn handovers(&self, place: usize) -> &AtomicU32 {
+        &self.0.control.signals.0.handovers[place]
     }
 }
 
@@ -85,8 +111,17 @@ impl Sender {
 
     /// Leaves, as a sender does that is dropped.
     pub fn leave(self) {
-        self.pipe.0.sender_has_left.store(1, Release);
+        let world = &self.pipe.0.world;
+        world.peers().entry(SENDER).state.store(LEFT, Release);
         self.end.ring().items().wake(u32::MAX);
+        world.let_go(SENDER);
+    }
+
+    /// Gives the role up for another one to claim; the receiver does not notice.
+    pub fn hand_on(self) {
+        let world = &self.pipe.0.world;
+        handover::hand_on(world.peers().entry(SENDER), self.pipe.handovers(SENDER));
+        world.let_go(SENDER);
     }
 }
 
@@ -100,13 +135,19 @@ pub struct Receiver {
 impl Receiver {
     /// Receives the next message, calls `read` with it, and releases it; sleeps while there is none. `None`: end of file.
     pub fn recv_with<R>(&mut self, read: impl FnOnce(u64) -> R) -> Option<R> {
-        let (items, end, left) = (self.end.ring().items(), &mut self.end, &self.pipe.0.sender_has_left);
+        let (items, end, pipe) = (self.end.ring().items(), &mut self.end, &self.pipe);
+        let gone = std::cell::Cell::new(false);
+        let left = || pipe.0.world.peers().entry(SENDER).state.load(Acquire) == LEFT;
         let look = || match end.next() {
-            Err(Refusal::NotReady) if left.load(Acquire) == 1 => Some(end.next()),
+            Err(Refusal::NotReady) if gone.get() || left() => Some(end.next()),
             Err(Refusal::NotReady) => None,
             outcome => Some(outcome),
         };
-        let length = match wait(items, Until::Forever, look, || true).expect("waits for ever") {
+        let check = || {
+            gone.set(pipe.sender_is_gone());
+            true
+        };
+        let length = match wait(items, Until::Forever, look, check).expect("waits for ever") {
             Ok(length) => length,
             Err(Refusal::NotReady) => return None,
             Err(Refusal::Corrupt) => panic!("corrupt"),

@@ -1,27 +1,15 @@
 //! The two roles of a pipe: who holds them, and whether the other one's holder is gone.
 //!
 //! Entry 0 of the segment's peer table is the sender's, entry 1 the receiver's.
-//!
-//! | entry | its lock | meaning |
-//! | --- | --- | --- |
-//! | `VACANT` | free | nobody's yet, or handed on: whoever waits for it waits |
-//! | `JOINED` | held | alive |
-//! | `JOINED` | free | its holder died: gone |
-//! | `LEFT` | | its holder dropped it: gone |
-//!
-//! A role that is free or gone can be claimed; it is `JOINED` again then, and nobody sees that there was another holder before.
-//!
-//! # Gone, or handed on?
-//! An entry and its lock are two things, read one after the other. Between "it is `JOINED`" and "its lock is free" a living holder may have handed the role on, so
-//! that makes no death. Therefore who hands on stores `VACANT`, then counts the handover, then lets go of the lock; and who looks reads the count before and
-//! after: if both are the same, the holder it has seen `JOINED` did not hand on, but died or left. Each of them is gone.
+//! Whether it is gone, or has handed its role on, is told in `handover.rs`.
 
+use super::handover;
 use super::map::Memory;
 use crate::error::Error;
 use crate::fork::Epoch;
-use crate::peer::{self, Entry, JOINED, LEFT, Membership, Repair, VACANT};
+use crate::peer::{Entry, JOINED, LEFT, Membership, Repair};
 use crate::segment::Member;
-use crate::sync::{Acquire, Release, yield_now};
+use crate::sync::{Acquire, AtomicU32, Release, yield_now};
 use std::sync::Arc;
 
 /// How often a claim is tried again while the holder is just coming or going.
@@ -54,6 +42,9 @@ impl Side {
 pub(crate) struct Role {
     // Before `memory`: the entry is left while the words that tell of it are mapped.
     member: Member,
+    /// The other side's entry, which `memory` keeps mapped; here since each message looks at it.
+    other: &'static Entry,
+    epoch: Epoch,
     memory: Arc<Memory>,
     side: Side,
     handed_on: bool,
@@ -66,7 +57,9 @@ impl Role {
         for _ in 0..PATIENCE {
             // A dead holder has left nothing to repair (`ring.rs`).
             if let Some(member) = memory.segment().join_as(side as usize, |_| Repair::Done)? {
-                return Ok(Role { member, memory, side, handed_on: false });
+                let other = memory.segment().peers().entry(side.other() as usize);
+                let epoch = memory.segment().epoch();
+                return Ok(Role { member, other, epoch, memory, side, handed_on: false });
             }
             // The lock is taken before the entry says so, and let go of after: these few steps are worth waiting for.
             if entry.state.load(Acquire) == JOINED {
@@ -84,12 +77,12 @@ impl Role {
     /// Whether this still is the process that claimed the role.
     #[inline]
     pub(crate) fn is_own(&self) -> bool {
-        self.member.segment().is_own()
+        self.epoch.is_current()
     }
 
     #[inline]
     pub(crate) fn epoch(&self) -> Epoch {
-        self.member.segment().epoch()
+        self.epoch
     }
 
     #[inline]
@@ -100,7 +93,7 @@ impl Role {
     /// Whether the other side was dropped: one load.
     #[inline]
     pub(crate) fn other_has_left(&self) -> bool {
-        self.entry_of(self.side.other()).state.load(Acquire) == LEFT
+        self.other.state.load(Acquire) == LEFT
     }
 
     /// Whether the other side was dropped, or died: a system call. Never in a forked child, which cannot tell.
@@ -109,13 +102,11 @@ impl Role {
             return false;
         }
         let other = self.side.other();
-        let handovers = &self.memory.control().signals.0.handovers[other as usize];
-        let before = handovers.load(Acquire);
-        match self.entry_of(other).state.load(Acquire) {
-            LEFT => true,
-            JOINED => self.member.segment().is_dead(other as usize) && handovers.load(Acquire) == before,
-            _ => false,
-        }
+        handover::is_gone(self.other, self.handovers(other), || self.member.segment().is_dead(other as usize))
+    }
+
+    fn handovers(&self, side: Side) -> &AtomicU32 {
+        &self.memory.control().signals.0.handovers[side as usize]
     }
 
     /// Gives the role up for somebody else to claim; the other side does not notice.
@@ -124,11 +115,7 @@ impl Role {
             return Err(Error::Forked);
         }
         self.handed_on = true;
-        let entry = self.entry_of(self.side);
-        peer::vacate(entry);
-        debug_assert_eq!(entry.state.load(Acquire), VACANT);
-        let handovers = &self.memory.control().signals.0.handovers[self.side as usize];
-        handovers.store(handovers.load(Acquire).wrapping_add(1), Release);
+        handover::hand_on(self.entry_of(self.side), self.handovers(self.side)); // and then `member` lets go of the lock
         Ok(self.memory.clone())
     }
 }

@@ -13,6 +13,17 @@ pub(crate) fn spin_loop() {
     yield_now();
 }
 
+/// Loom knows no kernel that fences for others: here both fences are full ones.
+pub(crate) fn light_fence() {
+    fence(Ordering::SeqCst);
+}
+
+/// See [`light_fence`].
+pub(crate) fn heavy_fence() -> bool {
+    fence(Ordering::SeqCst);
+    true
+}
+
 /// Makes loom consider every order of two accesses to a word, loads included.
 ///
 /// Loom reorders an access with the *last* one to the same object only. A thread that loads a word and then stores to it hides with its own load
@@ -111,18 +122,27 @@ loom::lazy_static! {
 struct Sleepers {
     next: usize,
     asleep: Vec<(usize, *const AtomicU32)>,
+    /// How many deaths there have been.
+    deaths: u64,
 }
 
 // SAFETY: the pointers are compared, never followed.
 unsafe impl Send for Sleepers {}
 
-/// Sleeps while `word` is `expected`. No time passes in a model, so no timeout ends.
+loom::thread_local! {
+    /// How many of the deaths this thread has looked for again.
+    static DEATHS_SEEN: std::cell::Cell<u64> = std::cell::Cell::new(0);
+}
+
+/// Sleeps while `word` is `expected`. No time passes in a model, so no timeout ends; but after a death each sleeper, asleep already or about to be, wakes once for
+/// it, as the end of its slice has it do.
 pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, _timeout: Option<Duration>) {
     if !step() {
         return;
     }
     let mut sleepers = SLEEPERS.lock().expect("no model panics inside the kernel");
-    if word.0.load(Ordering::Relaxed) != expected {
+    let deaths = sleepers.deaths;
+    if word.0.load(Ordering::Relaxed) != expected || DEATHS_SEEN.with(|seen| seen.replace(deaths)) != deaths {
         return;
     }
     let ticket = sleepers.next;
@@ -131,6 +151,7 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, _timeout: Option<Durat
     while sleepers.asleep.iter().any(|&(other, _)| other == ticket) {
         sleepers = BELL.wait(sleepers).expect("no model panics inside the kernel");
     }
+    DEATHS_SEEN.with(|seen| seen.set(sleepers.deaths));
 }
 
 /// Wakes up to `n` sleepers; says how many slept.
@@ -140,6 +161,7 @@ pub(crate) fn futex_wake(word: &AtomicU32, n: u32) -> usize {
 
 /// What a death comes to for those who sleep: within a slice they look again.
 pub(crate) fn wake_everybody() {
+    SLEEPERS.lock().expect("no model panics inside the kernel").deaths += 1;
     wake_where(|_| true, usize::MAX);
 }
 

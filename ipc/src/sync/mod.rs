@@ -1,12 +1,14 @@
 //! The shim between the algorithms and what they run on: the machine, or loom's model of one.
 //!
-//! Both twins offer the same names: atomics, [`Cell`] for payloads, `fence`, `spin_loop`, `yield_now`, and the futex.
+//! Both twins offer the same names: atomics, [`Cell`] for payloads, `fence` and its asymmetric pair, `spin_loop`, `yield_now`, and the futex.
 //! Only `sync/loom.rs` and `model.rs` name loom.
 
 #[cfg(not(loom))]
+mod asymmetric;
+#[cfg(not(loom))]
 mod real;
 #[cfg(not(loom))]
-pub(crate) use real::*;
+pub(crate) use {asymmetric::*, real::*};
 
 #[cfg(loom)]
 pub(crate) mod loom;
