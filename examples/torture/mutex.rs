@@ -53,7 +53,7 @@ impl Subject for Subjected {
     fn play(&self, mut part: Part<'_>) -> Result<(), Trouble> {
         let mutex = self.open()?;
         let (journal, pace) = (part.journal, part.pace());
-        while !journal.shall_leave() {
+        while part.stays() {
             journal.begin(1);
             let guard = lock(&mutex, journal, &mut part.random)?;
             step(guard, part.life + 1, journal, &mut part.random);

@@ -80,9 +80,23 @@ pub fn make(stage: Stage) -> Result<Box<dyn Subject>, Trouble> {
 impl Subject for Subjected {
     fn fault_points(&self, seat: usize) -> &'static [&'static str] {
         if seat < self.producers {
-            &["send: written", "send: sent"]
+            &[
+                "join: locked",
+                "join: joined",
+                "send: written",
+                "send: sent",
+                "hand on: vacant",
+                "hand on: counted",
+            ]
         } else {
-            &["receive: read", "receive: released"]
+            &[
+                "join: locked",
+                "join: joined",
+                "receive: read",
+                "receive: released",
+                "hand on: vacant",
+                "hand on: counted",
+            ]
         }
     }
 
@@ -95,7 +109,7 @@ impl Subject for Subjected {
             }
         };
         let mut pipe = pipe.map_err(|e| format!("opening: {e}"))?;
-        while !part.journal.shall_leave() {
+        while part.stays() {
             if part.seat < self.producers {
                 let Some(sender) = claim(&part, || pipe.sender())? else { break };
                 // Handed on or dropped: with end of file for the receiver, or without.
@@ -167,7 +181,7 @@ impl Subjected {
         let length = if number < TENURES / 2 { part.random.skewed(14) } else { u64::from(u32::MAX) };
         let mut message = Vec::with_capacity(sender.capacity());
         for n in 0..length {
-            if journal.shall_leave() {
+            if !part.stays() {
                 break;
             }
             journal.begin(1);
@@ -186,7 +200,7 @@ impl Subjected {
     fn receive(&self, mut receiver: Receiver, part: &mut Part<'_>) -> Result<Receiver, Trouble> {
         let (journal, pace) = (part.journal, part.pace());
         for _ in 0..part.random.skewed(14) {
-            if journal.shall_leave() {
+            if !part.stays() {
                 break;
             }
             journal.begin(1);

@@ -15,10 +15,12 @@ const PANICKED: i32 = 101;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Process(Pid);
 
-/// How a process came to its end.
+/// What has become of a process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Exit {
-    /// It returned without trouble.
+pub enum News {
+    /// It is stopped, whoever did it.
+    Stopped,
+    /// It has returned without trouble.
     Left,
     /// `SIGKILL`, whoever sent it.
     Killed,
@@ -72,17 +74,18 @@ impl Process {
     }
 }
 
-/// A process that has ended, if there is one.
-pub fn reap() -> Option<(Process, Exit)> {
-    match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+/// A process that has ended or was stopped, if there is one; each is told once.
+pub fn news() -> Option<(Process, News)> {
+    match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
         Ok(WaitStatus::Exited(pid, code)) => {
-            Some((Process(pid), if code == LEFT { Exit::Left } else { Exit::Failed }))
+            Some((Process(pid), if code == LEFT { News::Left } else { News::Failed }))
         }
-        Ok(WaitStatus::Signaled(pid, Signal::SIGKILL, _)) => Some((Process(pid), Exit::Killed)),
+        Ok(WaitStatus::Signaled(pid, Signal::SIGKILL, _)) => Some((Process(pid), News::Killed)),
         Ok(WaitStatus::Signaled(pid, signal, _)) => {
             eprintln!("torture: process {pid} died of {signal}");
-            Some((Process(pid), Exit::Failed))
+            Some((Process(pid), News::Failed))
         }
+        Ok(WaitStatus::Stopped(pid, _)) => Some((Process(pid), News::Stopped)),
         _ => None,
     }
 }

@@ -84,9 +84,28 @@ pub fn make(mut stage: Stage) -> Result<Box<dyn Subject>, Trouble> {
 impl Subject for Queue {
     fn fault_points(&self, seat: usize) -> &'static [&'static str] {
         if seat < self.producers {
-            &["put: announced", "put: claimed", "put: written", "put: published"]
+            &[
+                "join: locked",
+                "join: repaired",
+                "join: joined",
+                "put: announced",
+                "put: claimed",
+                "put: written",
+                "put: published",
+                "repair: settled",
+                "leave: vacant",
+            ]
         } else {
-            &["get: announced", "get: claimed", "get: skip claimed"]
+            &[
+                "join: locked",
+                "join: repaired",
+                "join: joined",
+                "get: announced",
+                "get: claimed",
+                "get: skip claimed",
+                "repair: settled",
+                "leave: vacant",
+            ]
         }
     }
 
@@ -104,10 +123,10 @@ impl Subject for Queue {
         }
         let in_hand = dead.journal.under_way();
         match dead.end {
-            End::Left | End::At("get: announced" | "get: skip claimed") => return,
             End::At("get: claimed") => {}
-            _ if self.keeps => {}
-            _ => self.excuses.missing += in_hand,
+            End::Left | End::At(_) => return, // with nothing in its hands
+            End::Killed | End::Failed if self.keeps => {}
+            End::Killed | End::Failed => self.excuses.missing += in_hand,
         }
         self.excuses.late += in_hand;
         if let Some(id) = dead.journal.held() {
@@ -155,7 +174,7 @@ impl Queue {
         let mut view = View::new(&self.ledger, self.lives.len());
         let mut record = |item: &Item| view.record(item, |wrong| journal.saw(wrong));
         let mut batch = [[0; 8]; BATCH as usize];
-        while !journal.shall_leave() {
+        while part.stays() {
             let wanted =
                 if self.keeps || !part.random.one_in(4) { 1 } else { 2 + part.random.below(BATCH - 1) };
             journal.begin(wanted);
@@ -219,7 +238,7 @@ impl Queue {
 fn produce(mut queue: SimpleQueue<Item>, mut part: Part<'_>) -> Result<(), Trouble> {
     let (journal, pace) = (part.journal, part.pace());
     let mut number = 0;
-    while number < QUOTA && !journal.shall_leave() {
+    while number < QUOTA && part.stays() {
         let count =
             if part.random.one_in(4) { 2 + part.random.below(BATCH - 1) } else { 1 }.min(QUOTA - number);
         let item = |number| item(part.life * QUOTA + number);

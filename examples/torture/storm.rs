@@ -1,4 +1,5 @@
-//! One round: everybody plays, and one after the other is killed or stopped; then calm, in which all must get on; then all go.
+//! One round: everybody plays, and one after the other is killed or stopped, or does it to itself at a fault point; then calm, in which all must get on; then
+//! all go.
 //!
 //! # Whose fault is a stall?
 //! A stopped participant is alive, and whoever waits for it waits rightly. So time counts only while nobody is stopped, and of that clock no
@@ -6,7 +7,7 @@
 //! for a role that another has; of those it is asked that anybody at all gets on.
 
 use crate::journal::{Journal, Shared};
-use crate::process::{self, Exit, Process};
+use crate::process::{self, News, Process};
 use crate::random::Random;
 use crate::subject::{Dead, End, Part, Subject, Trouble};
 use crate::tally::Tally;
@@ -16,14 +17,21 @@ use std::time::{Duration, Instant};
 pub const LIVES: usize = 4096;
 /// Without progress for so long, a participant is wedged.
 const LIMIT: Duration = Duration::from_secs(5);
+/// The most that the clock moves from one look to the next.
+const LONGEST_STEP: Duration = Duration::from_millis(10);
 /// The mean time between two blows.
 const BETWEEN_BLOWS: Duration = Duration::from_micros(2500);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// One blow in so many is a pause and not a kill.
 const PAUSE_ONE_IN: u64 = 16;
-/// Up to two to the power of this many passes of a fault point until it kills.
+/// Up to two to the power of this many passes of a fault point until the blow falls.
 const COUNTDOWN_BITS: u64 = 11;
+/// One fault point in so many stops and does not kill.
+const STOP_ONE_IN: u64 = 4;
+/// One life in so many leaves by itself, after up to two to the power of some operations.
+const LEAVES_ONE_IN: u64 = 6;
+const PATIENCE_BITS: u64 = 10;
 
 pub struct Storm<'a> {
     subject: &'a mut dyn Subject,
@@ -36,9 +44,10 @@ pub struct Storm<'a> {
     clock: FairClock,
     /// When anybody last got on.
     any_progress: Duration,
-    paused: Option<(usize, Instant)>,
+    /// The seats of the stopped, and until when.
+    paused: Vec<(usize, Instant)>,
     lives: usize,
-    /// New lives are made to kill themselves, every other one.
+    /// New lives are armed, every other one.
     arms: bool,
 }
 
@@ -46,7 +55,7 @@ pub struct Storm<'a> {
 struct Seat {
     process: Option<Process>,
     life: u64,
-    /// The fault point at which it is to kill itself.
+    /// The fault point at which it is to kill or stop itself.
     armed: Option<&'static str>,
     was_killed: bool,
     /// Operations done when last looked at, and when they became more.
@@ -82,7 +91,7 @@ impl<'a> Storm<'a> {
             tally,
             clock: FairClock::new(),
             any_progress: Duration::ZERO,
-            paused: None,
+            paused: vec![],
             lives: 0,
             arms: true,
         }
@@ -111,14 +120,11 @@ impl<'a> Storm<'a> {
 
     /// Kills one, or stops one for a while.
     fn strike(&mut self) {
-        if self.paused.is_none() && self.random.one_in(PAUSE_ONE_IN) {
+        if self.paused.is_empty() && self.random.one_in(PAUSE_ONE_IN) {
             let seat = self.random.below(self.seats.len() as u64) as usize;
             if let Some(process) = self.seats[seat].process {
                 process.stop();
-                let length = Duration::from_micros(self.random.skewed(15)).min(LONGEST_PAUSE);
-                self.paused = Some((seat, Instant::now() + length));
-                self.clock.stand_still();
-                self.tally.pauses += 1;
+                self.pause(seat);
             }
         } else if let Some(&seat) = self.random.pick(&self.prey) {
             self.reap(); // so that one that has just killed itself is not taken for one killed now
@@ -133,14 +139,27 @@ impl<'a> Storm<'a> {
         }
     }
 
-    fn go_on(&mut self) {
-        if let Some((seat, _)) = self.paused.take() {
-            // Should it have been killed meanwhile, this reaches nobody, or its successor, which is not stopped.
-            if let Some(process) = self.seats[seat].process {
+    /// Notes that one is stopped, for a time.
+    fn pause(&mut self, seat: usize) {
+        let length = Duration::from_micros(self.random.skewed(15)).min(LONGEST_PAUSE);
+        self.paused.push((seat, Instant::now() + length));
+        self.clock.stand_still(true);
+        self.tally.pauses += 1;
+    }
+
+    /// Lets the stopped go on whose time is over.
+    fn go_on(&mut self, now: Instant) {
+        for &(seat, until) in &self.paused {
+            if let Some(process) = self.seats[seat].process.filter(|_| until <= now) {
                 process.go_on();
             }
-            self.clock.run();
         }
+        self.paused.retain(|&(_, until)| until > now);
+        self.keep_time();
+    }
+
+    fn keep_time(&mut self) {
+        self.clock.stand_still(!self.paused.is_empty());
     }
 
     // --- lives ---------------------------------------------------------------------------------------------------
@@ -165,12 +184,15 @@ impl<'a> Storm<'a> {
         } else {
             None
         };
-        let countdown = self.random.skewed(COUNTDOWN_BITS) as u32;
-        let part = Part { seat: number, life, journal, random: self.random.fork() };
+        let bits = if self.random.one_in(2) { COUNTDOWN_BITS } else { 1 };
+        let (countdown, stops) = (self.random.skewed(bits) as u32, self.random.one_in(STOP_ONE_IN));
+        let leaves = self.arms && self.random.one_in(LEAVES_ONE_IN);
+        let patience = if leaves { self.random.skewed(PATIENCE_BITS) } else { u64::MAX };
+        let part = Part { seat: number, life, journal, random: self.random.fork(), patience };
         let subject = &*self.subject;
         let process = process::start(|| {
             if let Some(label) = armed {
-                arm(label, countdown);
+                arm(label, countdown, stops);
             }
             subject.play(part)
         });
@@ -190,34 +212,43 @@ impl<'a> Storm<'a> {
         Ok(())
     }
 
-    /// Buries all who have ended.
+    /// Takes note of who was stopped, and buries all who have ended.
     fn reap(&mut self) {
-        while let Some((process, exit)) = process::reap() {
+        while let Some((process, news)) = process::news() {
             let Some(number) = self.seats.iter().position(|seat| seat.process == Some(process)) else {
                 continue;
             };
-            let seat = &mut self.seats[number];
-            let end = match (exit, seat.armed) {
-                (Exit::Left, _) => End::Left,
-                (Exit::Killed, _) if seat.was_killed => End::Killed,
-                (Exit::Killed, Some(label)) => End::At(label),
-                (Exit::Killed, None) | (Exit::Failed, _) => End::Failed,
+            let seat = &self.seats[number];
+            let end = match (news, seat.armed) {
+                (News::Stopped, armed) => {
+                    let is_paused = self.paused.iter().any(|&(paused, _)| paused == number);
+                    if armed.is_some() && !is_paused {
+                        self.pause(number);
+                    }
+                    continue;
+                }
+                (News::Left, _) => End::Left,
+                (News::Killed, _) if seat.was_killed => End::Killed,
+                (News::Killed, Some(label)) => End::At(label),
+                (News::Killed, None) | (News::Failed, _) => End::Failed,
             };
-            let journal = &self.journals[number];
-            self.tally.end_of(end, journal.done());
-            self.subject.bury(&Dead { seat: number, life: seat.life, end, journal });
-            seat.before += journal.done() + 1;
-            seat.process = None;
-            let leaves = journal.shall_leave();
-            journal.clear();
-            if leaves {
-                journal.ask_to_leave();
-            }
-            if self.paused.is_some_and(|(paused, _)| paused == number) {
-                self.paused = None;
-                self.clock.run();
-            }
+            self.bury(number, end);
         }
+    }
+
+    fn bury(&mut self, number: usize, end: End) {
+        let (seat, journal) = (&mut self.seats[number], &self.journals[number]);
+        self.tally.end_of(end, journal.done());
+        self.subject.bury(&Dead { seat: number, life: seat.life, end, journal });
+        seat.before += journal.done() + 1;
+        seat.process = None;
+        let leaves = journal.shall_leave();
+        journal.clear();
+        if leaves {
+            journal.ask_to_leave();
+        }
+        self.paused.retain(|&(paused, _)| paused != number);
+        self.keep_time();
     }
 
     // --- watching ------------------------------------------------------------------------------------------------
@@ -229,9 +260,7 @@ impl<'a> Storm<'a> {
             self.reap();
             self.fill()?;
             self.look()?;
-            if self.paused.is_some_and(|(_, until)| until <= Instant::now()) {
-                self.go_on();
-            }
+            self.go_on(Instant::now());
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(());
@@ -277,7 +306,6 @@ impl<'a> Storm<'a> {
 
     /// Nobody is killed or stopped any more: each one must get on.
     fn calm(&mut self) -> Result<(), Stop> {
-        self.go_on();
         let total = |storm: &Self, seat: usize| storm.seats[seat].before + storm.journals[seat].done();
         let start: Vec<u64> = (0..self.seats.len()).map(|seat| total(self, seat)).collect();
         let has_got_on = |storm: &Self| {
@@ -306,8 +334,7 @@ impl<'a> Storm<'a> {
 
     /// Kills whoever is left, all at the same time.
     fn end(&mut self) {
-        self.go_on();
-        (0..self.seats.len()).for_each(|seat| self.kill(seat));
+        (0..self.seats.len()).for_each(|seat| self.kill(seat)); // the stopped ones too
         while self.seats.iter().any(|seat| seat.process.is_some()) {
             self.reap();
             std::thread::yield_now();
@@ -323,30 +350,32 @@ enum Stop {
     Trouble(Trouble),
 }
 
-/// Time during which nobody was stopped.
+/// Time during which nobody was stopped, and the machine had time for its processes.
 struct FairClock {
     passed: Duration,
-    running_since: Option<Instant>,
+    /// Until when that was counted.
+    counted: Instant,
+    stands_still: bool,
 }
 
 impl FairClock {
     fn new() -> Self {
-        FairClock { passed: Duration::ZERO, running_since: Some(Instant::now()) }
+        FairClock { passed: Duration::ZERO, counted: Instant::now(), stands_still: false }
     }
 
-    fn now(&self) -> Duration {
-        self.passed + self.running_since.map_or(Duration::ZERO, |since| since.elapsed())
-    }
-
-    fn stand_still(&mut self) {
-        self.passed = self.now();
-        self.running_since = None;
-    }
-
-    fn run(&mut self) {
-        if self.running_since.is_none() {
-            self.running_since = Some(Instant::now());
+    fn now(&mut self) -> Duration {
+        let step = self.counted.elapsed();
+        self.counted += step;
+        if !self.stands_still {
+            // Who asks every millisecond and could not for longer has got no processor; nor had others.
+            self.passed += step.min(LONGEST_STEP);
         }
+        self.passed
+    }
+
+    fn stand_still(&mut self, stands_still: bool) {
+        self.now();
+        self.stands_still = stands_still;
     }
 }
 
@@ -355,10 +384,13 @@ fn can_arm() -> bool {
     cfg!(skep_faults)
 }
 
-/// Makes this process kill itself when it passes a fault point for the `countdown`-th time.
-fn arm(label: &str, countdown: u32) {
+/// Makes this process kill or stop itself when it passes a fault point for the `countdown`-th time.
+fn arm(label: &str, countdown: u32, stops: bool) {
     #[cfg(skep_faults)]
-    skep_ipc::faults::arm(label, countdown);
+    match stops {
+        true => skep_ipc::faults::arm_stop(label, countdown),
+        false => skep_ipc::faults::arm(label, countdown),
+    }
     #[cfg(not(skep_faults))]
-    let _ = (label, countdown);
+    let _ = (label, countdown, stops);
 }

@@ -36,7 +36,7 @@ impl Stage {
 
 /// One object under torture, and what its auditor knows of it.
 pub trait Subject {
-    /// Where a participant can be made to kill itself: the labels that it passes.
+    /// Where a participant can be made to kill or stop itself: the labels that it passes.
     fn fault_points(&self, seat: usize) -> &'static [&'static str];
 
     /// In a process of its own: joins, and works until it is killed, or asked to leave.
@@ -57,9 +57,18 @@ pub struct Part<'a> {
     pub life: u64,
     pub journal: &'a Journal,
     pub random: Random,
+    /// After so many operations it leaves.
+    pub patience: u64,
 }
 
 impl Part<'_> {
+    /// Whether it takes part in one more operation.
+    pub fn stays(&mut self) -> bool {
+        let stays = self.patience > 0 && !self.journal.shall_leave();
+        self.patience = self.patience.saturating_sub(1);
+        stays
+    }
+
     /// Some lives are in a hurry, some are not: then others wait for them, asleep.
     pub fn pace(&mut self) -> Pace {
         if self.random.one_in(3) { Pace(self.random.skewed(9)) } else { Pace(0) }

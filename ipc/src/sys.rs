@@ -354,6 +354,13 @@ pub(crate) fn kill_self() -> ! {
     }
 }
 
+/// Stops this process until it is sent `SIGCONT`.
+#[cfg(skep_faults)]
+pub(crate) fn stop_self() {
+    // SAFETY: a plain system call; it returns when the process goes on.
+    unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) };
+}
+
 /// The machine's page size in bytes.
 pub(crate) fn page_size() -> usize {
     nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
