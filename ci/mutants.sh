@@ -7,11 +7,12 @@
 #   # caught by: test FILE [FILTER]   a test of tests/FILE.rs
 #   # caught by: unit FILTER          a unit test of skep-ipc
 #   # caught by: fuzz TARGET          a fuzz target, within a minute, from its corpus
+#   # caught by: torture PRIMITIVE    processes killed at any moment, for some seconds
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if [ "${1:-}" = --help ]; then
-  sed -n '2,9s/^# \{0,1\}//p' "ci/$(basename "$0")"
+  sed -n '2,10s/^# \{0,1\}//p' "ci/$(basename "$0")"
   exit 0
 fi
 limit=${LIMIT:-240} # seconds until a check that hangs counts as having noticed
@@ -62,6 +63,12 @@ check() {
       unset RUSTFLAGS
       export CARGO_TARGET_DIR=$target/fuzz
       timeout "$limit" ci/fuzz.sh --seconds 60 "$1"
+      ;;
+    torture)
+      unset RUSTFLAGS
+      export CARGO_TARGET_DIR=$target
+      ci/torture.sh --build || return 100
+      timeout "$limit" ci/torture.sh --seconds 5 "$1"
       ;;
     *) echo "mutants.sh: no such check: $kind" >&2; return 100 ;;
   esac

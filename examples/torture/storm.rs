@@ -49,6 +49,8 @@ pub struct Storm<'a> {
     lives: usize,
     /// New lives are armed, every other one.
     arms: bool,
+    /// All of them are, and strike at the first or second pass: so that a blow meets the traces of the one before it.
+    at_once: bool,
 }
 
 /// Where one participant after the other plays.
@@ -70,9 +72,10 @@ impl<'a> Storm<'a> {
         subject: &'a mut dyn Subject,
         journals: &'a Shared<Journal>,
         prey: Vec<usize>,
-        random: Random,
+        mut random: Random,
         tally: &'a mut Tally,
     ) -> Self {
+        let at_once = random.one_in(4);
         let seat = |_| Seat {
             process: None,
             life: 0,
@@ -94,6 +97,7 @@ impl<'a> Storm<'a> {
             paused: vec![],
             lives: 0,
             arms: true,
+            at_once,
         }
     }
 
@@ -179,12 +183,12 @@ impl<'a> Storm<'a> {
         let life = self.lives as u64;
         let points = self.subject.fault_points(number);
         let is_prey = self.prey.contains(&number);
-        let armed = if self.arms && is_prey && self.random.one_in(2) && can_arm() {
+        let armed = if self.arms && is_prey && can_arm() && (self.at_once || self.random.one_in(2)) {
             self.random.pick(points).copied()
         } else {
             None
         };
-        let bits = if self.random.one_in(2) { COUNTDOWN_BITS } else { 1 };
+        let bits = if self.at_once || self.random.one_in(2) { 1 } else { COUNTDOWN_BITS };
         let (countdown, stops) = (self.random.skewed(bits) as u32, self.random.one_in(STOP_ONE_IN));
         let leaves = self.arms && self.random.one_in(LEAVES_ONE_IN);
         let patience = if leaves { self.random.skewed(PATIENCE_BITS) } else { u64::MAX };
