@@ -50,25 +50,24 @@ fn main() -> ExitCode {
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_micros() as u64);
     let seed = args.seed.unwrap_or_else(now);
     let (started, length) = (Instant::now(), Duration::from_secs(args.seconds));
-    let mut ui = Ui::new(length, args.json);
+    let ui = Ui::new(length, args.json);
     ui.say(&format!("seed {seed}"));
 
-    let (mut random, mut tally) = (Random::new(seed), Tally::default());
-    let round = ROUND.min(length / kinds.len() as u32);
+    let mut run = Run { random: Random::new(seed), tally: Tally::default(), ui };
+    let longest = ROUND.min(length / kinds.len() as u32);
     for kind in kinds.iter().cycle() {
-        if started.elapsed() >= length {
-            break;
-        }
         let left = length.saturating_sub(started.elapsed());
-        if let Err(trouble) = play(kind, &args, left.min(round), &mut random, &mut tally, &mut ui) {
-            eprintln!("torture: {}: {trouble}", kind.name);
-            tally.failures += 1;
+        // A round in which somebody is wedged takes seconds: one is enough.
+        if left.is_zero() || run.tally.findings.wedged > 0 {
             break;
         }
-        if tally.findings.wedged > 0 {
-            break; // each such round takes seconds
+        if let Err(trouble) = run.round(kind, &args, left.min(longest)) {
+            eprintln!("torture: {}: {trouble}", kind.name);
+            run.tally.failures += 1;
+            break;
         }
     }
+    let Run { mut tally, ui, .. } = run;
     tally.zombies += std::iter::from_fn(process::news).count() as u64;
     ui.finish(&tally, started.elapsed());
     let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
@@ -76,45 +75,59 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(!tally.is_clean()))
 }
 
-/// One round with a fresh object, and what it leaves behind.
-fn play(
-    kind: &Kind,
-    args: &Args,
-    length: Duration,
-    random: &mut Random,
-    tally: &mut Tally,
-    ui: &mut Ui,
-) -> Result<(), Trouble> {
-    tally.rounds += 1;
-    let prefix = format!("skep-torture-{}", std::process::id());
-    let descriptors = tally::open_descriptors();
-    let (producers, consumers) = (usize::from(args.producers), usize::from(args.consumers));
-    let sizes = u64::from(args.capacity.ilog2()) + 1;
-    let stage = Stage {
-        producers,
-        consumers,
-        capacity: 1 << random.below(sizes),
-        lives: LIVES,
-        name: random.one_in(2).then(|| format!("{prefix}-{}", tally.rounds)),
-        random: random.fork(),
-    };
-    // In some rounds only one side dies: then next to nothing is excused on account of the other.
-    let prey = match random.below(4) {
-        0 => (0..producers).collect(),
-        1 => (producers..producers + consumers).collect(),
-        _ => (0..producers + consumers).collect(),
-    };
-    let name = stage.name.clone();
-    let journals = Shared::new(stage.seats()).map_err(|e| format!("the journals: {e}"))?;
-    let mut subject = (kind.make)(stage)?;
-    Storm::new(&mut *subject, &journals, prey, random.fork(), tally)
-        .rage(length, &mut |tally| ui.tick(kind.name, tally))?;
-    tally.findings.add(subject.judge()?);
-    drop(journals);
-    if let Some(name) = name {
-        skep::Segment::unlink(&name).map_err(|e| format!("removing a name: {e}"))?;
+/// What goes through all rounds.
+struct Run {
+    random: Random,
+    tally: Tally,
+    ui: Ui,
+}
+
+impl Run {
+    /// One round with a fresh object, and what it leaves behind.
+    fn round(&mut self, kind: &Kind, args: &Args, length: Duration) -> Result<(), Trouble> {
+        self.tally.rounds += 1;
+        let random = &mut self.random;
+        let prefix = format!("skep-torture-{}", std::process::id());
+        let (producers, consumers) = (usize::from(args.producers), usize::from(args.consumers));
+        let sizes = u64::from(args.capacity.ilog2()) + 1;
+        let stage = Stage {
+            producers,
+            consumers,
+            capacity: 1 << random.below(sizes),
+            lives: LIVES,
+            name: random.one_in(2).then(|| format!("{prefix}-{}", self.tally.rounds)),
+            random: random.fork(),
+        };
+        // In some rounds only one side dies: then next to nothing is excused on account of the other.
+        let prey = match random.below(4) {
+            0 => (0..producers).collect(),
+            1 => (producers..producers + consumers).collect(),
+            _ => (0..producers + consumers).collect(),
+        };
+        let descriptors = tally::open_descriptors();
+        let outcome = self.play(kind, stage, prey, length);
+        self.tally.fds += tally::open_descriptors().saturating_sub(descriptors) as u64;
+        self.tally.shm_names += tally::shm_names(&prefix) as u64;
+        outcome
     }
-    tally.fds += tally::open_descriptors().saturating_sub(descriptors) as u64;
-    tally.shm_names += tally::shm_names(&prefix) as u64;
-    Ok(())
+
+    fn play(&mut self, kind: &Kind, stage: Stage, prey: Vec<usize>, length: Duration) -> Result<(), Trouble> {
+        let _name = stage.name.clone().map(Unlink);
+        let journals = Shared::new(stage.seats()).map_err(|e| format!("the journals: {e}"))?;
+        let mut subject = (kind.make)(stage)?;
+        Storm::new(&mut *subject, &journals, prey, self.random.fork(), &mut self.tally)
+            .rage(length, &mut |tally| self.ui.tick(kind.name, tally))?;
+        self.tally.findings.add(subject.judge()?);
+        Ok(())
+    }
+}
+
+/// Removes the object's name after the round, also if that came to no good end.
+struct Unlink(String);
+
+impl Drop for Unlink {
+    fn drop(&mut self) {
+        // A name that stays is counted.
+        let _ = skep::Segment::unlink(&self.0);
+    }
 }
