@@ -16,6 +16,9 @@ while [ $# -gt 0 ]; do
 done
 [ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(cd fuzz_targets && ls | sed 's/\.rs$//')
 
+# Kills between the steps of a protocol are compiled in under this cfg alone.
+export RUSTFLAGS="${RUSTFLAGS:-} --cfg skep_faults"
+
 command -v g++ >/dev/null || { apt-get update -qq && apt-get install -y -qq g++; }
 command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
 
