@@ -26,10 +26,17 @@ pub fn run(data: &[u8]) {
     match input.below(4) {
         0 => check_arguments(input.0),
         1 => check_results(input.0),
-        2 => {
-            message(input.0).expect("two sockets");
-        }
+        2 => check_packets(input.0),
         _ => check_record(&mut input),
+    }
+}
+
+/// Packets, each behind its length in two bytes.
+fn check_packets(mut rest: &[u8]) {
+    while let Some((length, behind)) = rest.split_first_chunk::<2>() {
+        let (packet, behind) = behind.split_at(behind.len().min(u16::from_le_bytes(*length).into()));
+        message(packet).expect("two sockets");
+        rest = behind;
     }
 }
 
