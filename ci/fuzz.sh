@@ -16,15 +16,28 @@ while [ $# -gt 0 ]; do
 done
 [ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(cd fuzz_targets && ls | sed 's/\.rs$//')
 
+# Kills between the steps of a protocol are compiled in under this cfg alone.
+export RUSTFLAGS="${RUSTFLAGS:-} --cfg skep_faults"
+
 command -v g++ >/dev/null || { apt-get update -qq && apt-get install -y -qq g++; }
 command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
 
+findings=0
 for target in "${targets[@]}"; do
   echo "fuzz $target: $seconds seconds"
   # New inputs stay out of the committed corpus; a finding is kept under artifacts/.
-  grown=$(mktemp -d)
-  trap 'rm -rf "$grown"' EXIT
-  cargo fuzz run -s none "$target" "$grown" "corpus/$target" -- \
-    -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1
-  rm -rf "$grown"
+  scratch=$(mktemp -d)
+  trap 'rm -rf "$scratch"' EXIT
+  mkdir "$scratch/grown"
+  found=none
+  cargo fuzz run -s none "$target" "$scratch/grown" "corpus/$target" -- \
+    -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 >"$scratch/log" 2>&1 || found=one
+  runs=$(grep -aoP 'number_of_executed_units: \K\d+' "$scratch/log" | tail -n 1 || true)
+  if [ $found != none ]; then
+    findings=$((findings + 1))
+    tail -n 60 "$scratch/log"
+  fi
+  echo "fuzz $target: ${runs:-no} runs, findings: $found"
+  rm -rf "$scratch"
 done
+[ $findings -eq 0 ]

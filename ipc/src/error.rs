@@ -156,6 +156,16 @@ pub enum Mismatch {
     /// It is not a regular file.
     #[error("it is not a regular file")]
     FileType,
+    /// It names threads by numbers that mean others in this process's pid namespace.
+    #[error(
+        "it was made in pid namespace {found}, this process is in {expected}: a mutex works within one namespace"
+    )]
+    PidNamespace {
+        /// Where it was made.
+        found: u64,
+        /// Where this process is.
+        expected: u64,
+    },
     /// The name does not lead to the memory that is mapped.
     #[error("its name {name:?} was removed or given to another file: map it again by that name")]
     Renamed {

@@ -6,6 +6,9 @@
 //! - **Liveness** is an OFD lock on an open file description that the child shares. If the child kept it, the parent
 //!   would look alive after its death. A `pthread_atfork` handler closes those descriptors in the child. (A child made
 //!   by the bare system call, past libc, keeps them until it ends or executes another program.)
+//!
+//! The handlers are registered before `main`. Were they on first use, a fork that is under way in another thread by then, past the handlers
+//! that it found registered, would give its child a descriptor that nobody closes.
 
 use crate::error::Error;
 use crate::sync;
@@ -54,22 +57,42 @@ impl Epoch {
     }
 }
 
-/// The guard's page; made, and the fork handlers registered, on first use.
+/// The guard's page, made on first use.
 ///
-/// Without a lock, which a fork at this moment would leave locked in the child. Of two threads that arrive here, both register the handlers,
-/// which count how often they are called, and one's page is used.
+/// Without a lock, which a fork at this moment would leave locked in the child. Of two threads that arrive here, one's page is used.
 fn page() -> Result<NonNull<AtomicU32>, Error> {
     if let Some(page) = NonNull::new(PAGE.load(Ordering::Acquire)) {
         return Ok(page);
     }
     let page = sys::page_wiped_on_fork()?;
-    sys::at_fork(before_fork, after_fork_parent, after_fork_child)?;
+    if !IS_REGISTERED.load(Ordering::Acquire) {
+        register()?; // before `main` there was no memory for it, or a linker has dropped the call
+    }
     match PAGE.compare_exchange(ptr::null_mut(), page.as_ptr(), Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => Ok(page),
         // The loser's page stays mapped: one page, once.
         Err(other) => Ok(NonNull::new(other).unwrap_or(page)),
     }
 }
+
+static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
+
+/// Registers the fork handlers, which count how often they are called: two threads may both arrive here.
+fn register() -> Result<(), Error> {
+    sys::at_fork(before_fork, after_fork_parent, after_fork_child)?;
+    IS_REGISTERED.store(true, Ordering::Release);
+    Ok(())
+}
+
+extern "C" fn before_main() {
+    let _ = register(); // should it fail, the first use tries again, and tells
+}
+
+// SAFETY: the loader calls what stands in this section once, before `main` and before there are other threads; the function needs nothing that
+// is set up later.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = before_main;
 
 /// The descriptors that carry this process's locks, under a lock that also holds across a fork.
 struct LockFds {

@@ -1,14 +1,22 @@
 //! Model checking with [loom]: simulated processes over simulated shared memory, which can be killed before any step.
 //!
-//! Built only under `--cfg loom`. A model is a closure that [`explore`] runs under every interleaving and every weak-memory outcome that
-//! loom can tell apart, up to a bound on preemptions. Inside it, [`Queue`] is a ring on loom's heap, [`Queue::peer`] a participant, and
-//! [`process`] runs a participant's code as a process that is killed before its k-th shared-memory operation. The model's end checks what
-//! must hold; a participant that never wakes is a deadlock, which loom reports.
+//! Built only under `--cfg loom`. With it you check a protocol of your own that stands on skep's primitives, or on shared words alone: that no interleaving, no
+//! weak memory order and no `kill -9` at any instruction breaks it.
 //!
-//! [`kill_at_every_step`] repeats a model for k = 0, 1, 2, …, until the process is never cut short.
+//! - A model is a closure. [`explore`] runs it under every interleaving and every outcome of a weakly ordered memory that loom can tell apart, up to a bound on
+//!   preemptions. It makes its objects, [`spawn`]s its participants, and checks at its end what must hold. A participant that never wakes is a
+//!   deadlock, and an access to a payload beside a write to it is an error; loom reports both.
+//! - [`process`] runs a participant's code as a process that is killed before its k-th operation on shared memory. What it did before stays, what it would have
+//!   done, destructors included, does not happen. Tell the kernel ([`World::died`], [`Queue::died`], …): the living learn of a death from there alone.
+//! - [`kill_at_every_step`] repeats a model for k = 0, 1, 2, …, until the process is never cut short.
+//! - [`Queue`], [`Pipe`], [`Event`] and the others are skep's own algorithms, the same source as on a machine, on loom's heap. [`AtomicU32`], [`AtomicU64`],
+//!   [`Cell`], [`fence`], [`futex_wait`] and [`futex_wake`] are for words of your own, [`World`] for who lives.
+//!
+//! Keep models small: capacities of 1 and 2, two to four participants, two preemptions. Order what needs a total order by `fence(SeqCst)`: loom weakens
+//! sequentially consistent *accesses*. Break your protocol once, and see the model fail.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom" cargo test --profile loom --test loom
+//! RUSTFLAGS="--cfg loom" cargo test --release
 //! ```
 //!
 //! [loom]: https://docs.rs/loom
@@ -19,15 +27,16 @@ pub use crate::lock::event::model::Event;
 pub use crate::pipe::model::{Pipe, Receiver, Sender};
 pub use world::World;
 
+pub use crate::sync::loom::{AtomicU32, AtomicU64, Cell, fence, futex_wait, futex_wake};
+
 use crate::queue::layout::{Control, Slot};
 use crate::queue::ring::{Refusal, Ring};
 use crate::wait::Until;
 use bytemuck::Pod;
 use loom::sync::Arc;
-use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 // --- killing -----------------------------------------------------------------------------------------------------
 
@@ -35,16 +44,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 struct Killed;
 
 loom::thread_local! {
-    static STEPS_LEFT: Cell<Option<u64>> = Cell::new(None);
-    static DEAD: Cell<bool> = Cell::new(false);
+    static STEPS_LEFT: std::cell::Cell<Option<u64>> = std::cell::Cell::new(None);
+    static DEAD: std::cell::Cell<bool> = std::cell::Cell::new(false);
 }
 
 /// Before each shared-memory operation. False: this process is dead, the operation must not happen.
 pub(crate) fn step() -> bool {
-    if DEAD.with(Cell::get) {
+    if DEAD.with(std::cell::Cell::get) {
         return false;
     }
-    match STEPS_LEFT.with(Cell::get) {
+    match STEPS_LEFT.with(std::cell::Cell::get) {
         None => true,
         Some(0) => {
             DEAD.with(|dead| dead.set(true));
@@ -72,6 +81,11 @@ pub fn process<R>(kill_at: Option<u64>, life: impl FnOnce() -> R) -> Option<R> {
     }
 }
 
+/// Starts a participant on a simulated thread of its own.
+pub fn spawn<R: 'static>(participant: impl FnOnce() -> R + 'static) -> loom::thread::JoinHandle<R> {
+    loom::thread::spawn(participant)
+}
+
 /// What exploring a model came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Explored {
@@ -90,7 +104,7 @@ fn deeper() -> usize {
 ///
 /// The environment variable `SKEP_MODEL_DEEPER` adds to the bound: few faults need more than two preemptions, and each further one multiplies the time by ten or so.
 pub fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) -> Explored {
-    let executions = std::sync::Arc::new(AtomicU64::new(0));
+    let executions = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     let counter = executions.clone();
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions + deeper());
@@ -110,7 +124,7 @@ pub fn kill_at_every_step(
 ) -> Explored {
     let mut all = Explored { kill_points: 0, executions: 0 };
     loop {
-        let was_killed = std::sync::Arc::new(AtomicBool::new(false));
+        let was_killed = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let (model, killed, k) = (model.clone(), was_killed.clone(), all.kill_points);
         all.executions += explore(preemptions, move || {
             if model(Some(k)) {

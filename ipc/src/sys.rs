@@ -22,6 +22,9 @@ use std::time::Duration;
 /// Where named segments live: the file system behind `shm_open`.
 const SHM: &str = "/dev/shm";
 
+/// Where the kernel shows this thread's process: under `/proc/self` there is nothing any more once the first thread has ended.
+const PROC: &str = "/proc/thread-self";
+
 // --- files -----------------------------------------------------------------------------------------------------
 
 /// A new anonymous file in memory, of the given size, all pages reserved.
@@ -154,8 +157,8 @@ pub(crate) fn file_facts(file: &OwnedFd) -> Result<FileFacts, Error> {
 /// [`Error::Os`] if `/proc` cannot be read.
 #[cfg(feature = "shared_memory")]
 pub(crate) fn mapped_file(address: NonNull<u8>) -> Result<Option<(u64, u64)>, Error> {
-    let maps =
-        std::fs::read_to_string("/proc/self/maps").map_err(|e| Error::os("read /proc/self/maps", e))?;
+    let maps = std::fs::read_to_string(format!("{PROC}/maps"))
+        .map_err(|e| Error::os("read /proc/thread-self/maps", e))?;
     // start-end perms offset major:minor inode path
     let parse = |line: &str| -> Option<(usize, u64, (u64, u64))> {
         let mut words = line.split_ascii_whitespace();
@@ -179,17 +182,24 @@ pub(crate) fn user() -> u32 {
 /// Opens the same file once more: an open file description of this process's own, as OFD locks need it.
 pub(crate) fn open_again(file: &OwnedFd) -> Result<OwnedFd, Error> {
     let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
-    nix::fcntl::open(&proc_path(file)?, flags, Mode::empty()).map_err(|e| Error::os("open /proc/self/fd", e))
+    nix::fcntl::open(&proc_path(file)?, flags, Mode::empty())
+        .map_err(|e| Error::os("open /proc/thread-self/fd", e))
 }
 
 /// The name under which `/proc` shows a descriptor of this process.
 fn proc_path(file: &OwnedFd) -> Result<PathBuf, Error> {
-    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    let path = PathBuf::from(format!("{PROC}/fd/{}", file.as_raw_fd()));
     if path.symlink_metadata().is_err() {
-        let why = "/proc is not mounted, and skep needs it to open a segment's descriptor again";
-        return Err(Error::os("open /proc/self/fd", io::Error::new(io::ErrorKind::NotFound, why)));
+        return Err(without_proc("open /proc/thread-self/fd"));
     }
     Ok(path)
+}
+
+/// What to do where `/proc` is missing.
+fn without_proc(call: &'static str) -> Error {
+    let why = "/proc does not show this process, and skep needs it to open a segment's descriptor again: \
+               mount it (mount -t proc proc /proc)";
+    Error::os(call, io::Error::new(io::ErrorKind::NotFound, why))
 }
 
 // --- liveness: OFD locks -----------------------------------------------------------------------------------------
@@ -343,6 +353,15 @@ const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 /// The number of this thread, as the kernel writes it into a robust lock.
 pub(crate) fn thread_id() -> u32 {
     nix::unistd::gettid().as_raw().cast_unsigned()
+}
+
+/// The pid namespace of this process, in which [`thread_id`] counts; 0 if the kernel has none.
+pub(crate) fn pid_namespace() -> Result<u64, Error> {
+    match std::fs::metadata(format!("{PROC}/ns/pid")) {
+        Ok(facts) => Ok(facts.ino()),
+        Err(_) if Path::new(PROC).exists() => Ok(0),
+        Err(_) => Err(without_proc("stat /proc/thread-self/ns/pid")),
+    }
 }
 
 /// Ends this process as `kill -9` does.

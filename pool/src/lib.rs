@@ -12,6 +12,8 @@ mod entry;
 mod error;
 mod frame;
 mod future;
+#[doc(hidden)]
+pub mod fuzzing;
 mod job;
 mod launch;
 mod map;

@@ -181,7 +181,9 @@ impl Table {
         let record = self.record(index)?;
         let window = is_chunk.then(|| self.spill.results_window(index));
         let stream = self.stream(record, index, Side::Results);
-        Some(ResultWriter { record, stream, window, at: record.progress() })
+        let at = record.progress();
+        // Else the window would be mapped, and reserved, up to wherever a broken word says.
+        stream.holds(u64::from(at.bytes)).ok()?.then_some(ResultWriter { record, stream, window, at })
     }
 }
 
@@ -228,7 +230,8 @@ impl ResultWriter<'_> {
             }
             written?;
         }
-        self.at = Progress { items: self.at.items + 1, bytes: self.at.bytes + frame.len() as u32 };
+        self.at =
+            Progress { items: self.at.items.wrapping_add(1), bytes: self.at.bytes + frame.len() as u32 };
         let word = u64::from(self.at.items) << 32 | u64::from(self.at.bytes);
         // P1 (Release) pairs with P2.
         self.record.progress.store(word, Ordering::Release);
@@ -263,10 +266,19 @@ impl Stream<'_> {
         rest
     }
 
+    /// Whether the stream can be so long (R3): what does not fit into the record has been written to the spill file. So a length that makes no sense
+    /// costs no memory that is not in use already.
+    fn holds(&self, length: u64) -> Result<bool, Errno> {
+        self.spill.holds(self.index, self.side, self.inline_len as u64, length)
+    }
+
     /// Appends the first `length` bytes to `into`.
     fn read(&self, length: u32, into: &mut Vec<u8>) -> Result<(), Errno> {
         let (length, before) = (length as usize, into.len());
         let here = length.min(self.inline_len);
+        if !self.holds(length as u64)? {
+            return Err(Errno::BADMSG);
+        }
         into.try_reserve(length).map_err(|_| Errno::NOMEM)?;
         into.resize(before + length, 0);
         // SAFETY: `here` is within the inline bytes, which nobody writes now (R1), and within what was just made room for.

@@ -16,7 +16,7 @@
 
 use crate::error::{PoolError, TaskError};
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, SeekFrom};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -87,6 +87,19 @@ impl Spill {
             }
         }
         Ok(())
+    }
+
+    /// Whether a window's bytes from `at` up to `end` have been written: a length that says more is none that a stream ever had.
+    pub(crate) fn holds(&self, record: u32, side: Side, at: u64, end: u64) -> Result<bool, Errno> {
+        if at >= end {
+            return Ok(true);
+        }
+        // Moves the descriptor's offset, which nothing else uses. Past the end of the file nothing is held.
+        match rustix::fs::seek(&self.0, SeekFrom::Hole(window(record, side) + at)) {
+            Ok(hole) => Ok(hole >= window(record, side) + end),
+            Err(Errno::NXIO) => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 
     /// Gives a window's pages back.

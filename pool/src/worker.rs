@@ -28,7 +28,7 @@ const CORRUPT: i32 = 71;
 /// Buffers keep so much between two tasks.
 const KEPT_BYTES: usize = 1 << 20;
 
-struct Worker {
+pub(crate) struct Worker {
     number: u32,
     tasks: SimpleQueue<u64>,
     done: SimpleQueue<u64>,
@@ -75,7 +75,7 @@ pub(crate) fn main(number: u32, zygote: Pid, setup: Setup, socket: OwnedFd) -> !
 }
 
 impl Worker {
-    fn attach(number: u32, setup: &Setup) -> Result<(Worker, OwnedFd), String> {
+    pub(crate) fn attach(number: u32, setup: &Setup) -> Result<(Worker, OwnedFd), String> {
         let copy = |fd: &OwnedFd| fd.try_clone().map_err(|e| format!("dup: {e}"));
         let queue = |fd: &OwnedFd| SimpleQueue::from_fd(copy(fd)?).map_err(|e| e.to_string());
         let table = Table::attach(copy(&setup.records)?, copy(&setup.spill)?).map_err(|e| e.to_string())?;
@@ -118,7 +118,7 @@ impl Worker {
     }
 
     /// Runs the items of a claimed record that are not done yet. `None`: the record makes no sense.
-    fn run(&mut self, id: Id) -> Option<()> {
+    pub(crate) fn run(&mut self, id: Id) -> Option<()> {
         let record = self.table.record(id.index)?;
         let work = self.table.read_task(id.index, &mut self.arguments).ok()?;
         let entry = task::find(work.task);

@@ -77,13 +77,15 @@ impl Drop for Other {
     }
 }
 
+/// Whether a thread of this process sleeps on a futex. A thread that has ended does not.
+pub fn is_asleep(thread: libc::pid_t) -> bool {
+    std::fs::read_to_string(format!("/proc/self/task/{thread}/syscall"))
+        .is_ok_and(|call| call.split(' ').next() == Some(&libc::SYS_futex.to_string()))
+}
+
 /// Returns once a thread of this process sleeps on a futex.
 pub fn until_asleep(thread: libc::pid_t) {
-    let in_futex = || {
-        let call = std::fs::read_to_string(format!("/proc/self/task/{thread}/syscall")).unwrap();
-        call.split(' ').next() == Some(&libc::SYS_futex.to_string())
-    };
-    while !in_futex() {
+    while !is_asleep(thread) {
         std::thread::yield_now();
     }
 }

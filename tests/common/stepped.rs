@@ -1,6 +1,9 @@
 //! A process that a debugger leads step by step, and kills where it likes.
 #![allow(dead_code, reason = "each test file uses what it needs")]
 
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
 /// A traced process, stopped before the first instruction of its work.
 pub struct Stepped(libc::pid_t);
 
@@ -46,10 +49,18 @@ impl Stepped {
     }
 
     fn wait(&self) -> Now {
+        if libc::WIFSTOPPED(self.status(0)) { Now::Stopped } else { Now::Over }
+    }
+
+    fn status(&self, options: i32) -> i32 {
         let mut status = 0;
         // SAFETY: waits for the child, which is not reaped before it is over.
-        assert_eq!(unsafe { libc::waitpid(self.0, &raw mut status, 0) }, self.0);
-        if libc::WIFSTOPPED(status) { Now::Stopped } else { Now::Over }
+        assert_eq!(unsafe { libc::waitpid(self.0, &raw mut status, options) }, self.0);
+        status
+    }
+
+    pub fn pid(&self) -> libc::pid_t {
+        self.0
     }
 
     /// Lets it go one step.
@@ -63,5 +74,35 @@ impl Stepped {
         // SAFETY: the child is not reaped yet.
         assert_eq!(unsafe { libc::kill(self.0, libc::SIGKILL) }, 0);
         assert_eq!(self.wait(), Now::Over);
+    }
+
+    /// Ends the debugging; the process goes on by itself. Returns how it ended.
+    pub fn let_go(self) -> ExitStatus {
+        self.detach(0);
+        ExitStatus::from_raw(self.status(0))
+    }
+
+    /// Ends the debugging and leaves the process stopped, as by `SIGSTOP`.
+    pub fn leave_stopped(self) -> Left {
+        self.detach(libc::SIGSTOP);
+        assert!(libc::WIFSTOPPED(self.status(libc::WUNTRACED)));
+        Left(self)
+    }
+
+    fn detach(&self, signal: i32) {
+        // SAFETY: the child is stopped and traced by this thread.
+        assert_eq!(unsafe { libc::ptrace(libc::PTRACE_DETACH, self.0, 0, signal) }, 0);
+    }
+}
+
+/// A process that was left stopped.
+pub struct Left(Stepped);
+
+impl Left {
+    /// Lets it go on (`SIGCONT`). Returns how it ended.
+    pub fn go_on(self) -> ExitStatus {
+        // SAFETY: the child is not reaped yet.
+        assert_eq!(unsafe { libc::kill(self.0.0, libc::SIGCONT) }, 0);
+        ExitStatus::from_raw(self.0.status(0))
     }
 }

@@ -41,14 +41,16 @@
 //! - in D2, before the word is released: `OWNER_DIED`, as before. After, before a waiter is woken: the kernel wakes one for the pending entry;
 //!   besides, no waiter sleeps for longer than a slice without another attempt.
 //!
-//! A thread that ends with its guard forgotten, and a process that executes another program, count as dead holders: the kernel treats them so.
+//! A thread that ends with its guard forgotten, and a process whose first thread executes another program, count as dead holders: the kernel
+//! treats them so. Another thread that executes a program takes the first one's id before the kernel looks: what it holds stays locked.
 
 use super::guard::MutexGuard;
 use super::pthread::{Attempt, RawMutex};
-use crate::error::{Error, LockError};
+use crate::error::{Error, LockError, Mismatch};
 use crate::header::{Blueprint, Item, Kind};
 use crate::segment::{Segment, open_or_create};
-use crate::sync::{AtomicU32, Relaxed, spin_loop};
+use crate::sync::{AtomicU32, AtomicU64, Relaxed, spin_loop};
+use crate::sys;
 use crate::wait::{SLICE, Until};
 use bytemuck::Pod;
 use std::marker::PhantomData;
@@ -67,6 +69,8 @@ pub(super) struct Control {
     pub(super) raw: RawMutex,
     /// Not zero: the data may not be in order. Changed under the lock alone.
     pub(super) suspect: AtomicU32,
+    /// Where the thread ids in `raw` count; written once, before the segment is published.
+    pid_namespace: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Control>() == 64);
@@ -94,8 +98,8 @@ pub(super) const fn value_offset<T>() -> usize {
 /// # What the processes have to keep to
 /// The value may only be touched under the lock; a process that writes to the memory by other ways can make another one read anything that
 /// fits a `T`. The lock itself is the C library's, which follows addresses that it keeps in the shared memory: of all of skep's objects, a mutex alone
-/// trusts the processes that share it with its own memory's safety. The processes must be in one pid namespace: the lock names its holder by
-/// thread id.
+/// trusts the processes that share it with its own memory's safety. The lock names its holder by thread id, so the processes must be in the pid
+/// namespace of the one that made it; in another one it cannot be opened ([`PidNamespace`](crate::Mismatch::PidNamespace)).
 ///
 /// ```
 /// use skep_ipc::{LockError, Mutex};
@@ -162,7 +166,7 @@ impl<T: Pod> Mutex<T> {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Name`], [`Error::Mismatch`] (it holds something else), [`Error::Os`].
     pub fn open(name: &str) -> Result<Self, Error> {
-        Segment::open(name, &blueprint::<T>()).map(Mutex::over)
+        Mutex::attach(Segment::open(name, &blueprint::<T>())?)
     }
 
     /// Opens the mutex of that name, or makes it with this value if there is none.
@@ -178,7 +182,7 @@ impl<T: Pod> Mutex<T> {
     /// # Errors
     /// [`Error::Mismatch`], [`Error::Os`].
     pub fn from_fd(file: OwnedFd) -> Result<Self, Error> {
-        Segment::from_fd(file, &blueprint::<T>()).map(Mutex::over)
+        Mutex::attach(Segment::from_fd(file, &blueprint::<T>())?)
     }
 
     /// Removes a mutex's name. Whoever has it open goes on; the memory is freed with the last of them.
@@ -189,7 +193,14 @@ impl<T: Pod> Mutex<T> {
         Segment::unlink(name)
     }
 
-    /// A handle of the mutex in a segment that was checked against the blueprint.
+    /// A handle of the mutex in a segment that was checked against the blueprint, unless its thread ids mean others here.
+    fn attach(segment: Segment) -> Result<Self, Error> {
+        let mutex = Mutex::over(segment);
+        let (found, expected) = (mutex.control().pid_namespace.load(Relaxed), sys::pid_namespace()?);
+        if found == expected { Ok(mutex) } else { Err(Mismatch::PidNamespace { found, expected }.into()) }
+    }
+
+    /// A handle of the mutex in a segment of this process's making, or that was checked.
     fn over(segment: Segment) -> Self {
         Mutex { segment: ManuallyDrop::new(segment), held: AtomicBool::new(false), _value: PhantomData }
     }
@@ -347,6 +358,8 @@ fn body_len<T>(capacity: u64) -> Option<u64> {
 fn init<T: Pod>(body: NonNull<u8>, value: T) -> Result<(), Error> {
     // SAFETY: called by `Segment::build_*` with a zeroed body of `body_len` bytes, which nobody else sees yet.
     unsafe { body.byte_add(value_offset::<T>()).cast().write(value) };
-    // SAFETY: as above; the control words are an atomic and a cell, for which zeroes are valid.
-    unsafe { body.cast::<Control>().as_ref() }.raw.init()
+    // SAFETY: as above; the control words are atomics and a cell, for which zeroes are valid.
+    let control: &Control = unsafe { body.cast().as_ref() };
+    control.pid_namespace.store(sys::pid_namespace()?, Relaxed);
+    control.raw.init()
 }

@@ -1,7 +1,7 @@
 //! Loom's model of a machine: each access explores what a weakly ordered memory may show, and is a step before which a
 //! simulated process may be killed.
 
-pub(crate) use loom::sync::atomic::fence;
+pub use loom::sync::atomic::fence;
 pub(crate) use loom::thread::yield_now;
 
 use crate::model::step;
@@ -39,11 +39,12 @@ impl Witness {
 
 macro_rules! atomic {
     ($name:ident, $inner:ty, $value:ty) => {
-        /// A shared word; each operation on it is a step.
-        pub(crate) struct $name($inner, Witness);
+        /// A shared word; each operation on it is a step, before which its process may be killed.
+        pub struct $name($inner, Witness);
 
         impl $name {
-            pub(crate) fn new(value: $value) -> Self {
+            /// A word of that value.
+            pub fn new(value: $value) -> Self {
                 Self(<$inner>::new(value), Witness(loom::sync::atomic::AtomicU32::new(0)))
             }
 
@@ -55,17 +56,23 @@ macro_rules! atomic {
                 alive
             }
 
-            pub(crate) fn load(&self, order: Ordering) -> $value {
+            /// Reads it. A dead process reads 0.
+            pub fn load(&self, order: Ordering) -> $value {
                 if self.step() { self.0.load(order) } else { 0 }
             }
 
-            pub(crate) fn store(&self, value: $value, order: Ordering) {
+            /// Writes it.
+            pub fn store(&self, value: $value, order: Ordering) {
                 if self.step() {
                     self.0.store(value, order);
                 }
             }
 
-            pub(crate) fn compare_exchange(
+            /// Writes `new` if it is `current`; gives what it was.
+            ///
+            /// # Errors
+            /// What it was, if that is not `current`.
+            pub fn compare_exchange(
                 &self,
                 current: $value,
                 new: $value,
@@ -86,14 +93,16 @@ atomic!(AtomicU32, loom::sync::atomic::AtomicU32, u32);
 atomic!(AtomicU64, loom::sync::atomic::AtomicU64, u64);
 
 /// A payload, in two halves that are written one after the other, so that a torn one shows.
-pub(crate) struct Cell<T>(loom::cell::UnsafeCell<T>, loom::cell::UnsafeCell<T>);
+pub struct Cell<T>(loom::cell::UnsafeCell<T>, loom::cell::UnsafeCell<T>);
 
 impl<T: bytemuck::Pod> Cell<T> {
-    pub(crate) fn new(value: T) -> Self {
+    /// A payload of that value.
+    pub fn new(value: T) -> Self {
         Cell(loom::cell::UnsafeCell::new(value), loom::cell::UnsafeCell::new(value))
     }
 
-    pub(crate) fn read(&self) -> T {
+    /// Copies it out. Panics if somebody writes it at the same time, or has died while writing it.
+    pub fn read(&self) -> T {
         // SAFETY: loom checks that no write happens at the same time.
         let half = |cell: &loom::cell::UnsafeCell<T>| cell.with(|p| unsafe { *p });
         let first = if step() { half(&self.0) } else { T::zeroed() };
@@ -102,7 +111,8 @@ impl<T: bytemuck::Pod> Cell<T> {
         first
     }
 
-    pub(crate) fn write(&self, value: T) {
+    /// Copies a value in. Panics if somebody else reads or writes it at the same time.
+    pub fn write(&self, value: T) {
         for half in [&self.0, &self.1] {
             if step() {
                 // SAFETY: loom checks that nothing else touches the cell at the same time.
@@ -136,7 +146,7 @@ loom::thread_local! {
 
 /// Sleeps while `word` is `expected`. No time passes in a model, so no timeout ends; but after a death each sleeper, asleep already or about to be, wakes once for
 /// it, as the end of its slice has it do.
-pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, _timeout: Option<Duration>) {
+pub fn futex_wait(word: &AtomicU32, expected: u32, _timeout: Option<Duration>) {
     if !step() {
         return;
     }
@@ -155,7 +165,7 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, _timeout: Option<Durat
 }
 
 /// Wakes up to `n` sleepers; says how many slept.
-pub(crate) fn futex_wake(word: &AtomicU32, n: u32) -> usize {
+pub fn futex_wake(word: &AtomicU32, n: u32) -> usize {
     if step() { wake_where(|sleeping_on| std::ptr::eq(sleeping_on, word), n as usize) } else { 0 }
 }
 

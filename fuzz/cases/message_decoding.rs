@@ -1,0 +1,91 @@
+//! What a pool decodes: arguments and results from shared memory, packets between parent and zygote, and whole records as a worker and a collector read them.
+//! Any bytes give a value or an error, never a panic, a hang, or more memory than the bytes account for.
+//!
+//! An input is `{ what: 1 }`, then the bytes.
+
+use super::input::Input;
+use serde::{Deserialize, Serialize};
+use skep_pool::fuzzing::{Words, arguments, message, record, results};
+use skep_pool::{__private, Cause, TaskError};
+use std::collections::HashMap;
+
+/// A value of each kind that serde tells apart.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(dead_code, reason = "made and printed by serde alone")]
+enum Value {
+    Numbers(u8, i64, u128, f32, bool, char),
+    Text(String, Box<str>),
+    Many(Vec<Value>, Vec<u64>, HashMap<u16, String>),
+    Perhaps(Option<Box<Value>>, Result<[u8; 3], ()>),
+    Ended { cause: Cause, error: TaskError },
+}
+
+/// Runs one input.
+pub fn run(data: &[u8]) {
+    let mut input = Input(data);
+    match input.below(4) {
+        0 => check_arguments(input.0),
+        1 => check_results(input.0),
+        2 => check_packets(input.0),
+        _ => check_record(&mut input),
+    }
+}
+
+/// Packets, each behind its length in two bytes.
+fn check_packets(mut rest: &[u8]) {
+    while let Some((length, behind)) = rest.split_first_chunk::<2>() {
+        let (packet, behind) = behind.split_at(behind.len().min(u16::from_le_bytes(*length).into()));
+        message(packet).expect("two sockets");
+        rest = behind;
+    }
+}
+
+/// Each argument, as a task of several types takes it.
+fn check_arguments(stream: &[u8]) {
+    let arguments = arguments(stream);
+    assert!(arguments.iter().map(|argument| argument.len() + 4).sum::<usize>() <= stream.len());
+    for argument in arguments {
+        let mut result = Vec::new();
+        let _ = __private::run::<(u8, String), usize>(argument, &mut result, |(_, text)| text.len());
+        let run = __private::run::<Value, Value>(argument, &mut result, |value| value);
+        assert!(!matches!(run, Err(TaskError::Panicked { .. })), "{run:?}");
+    }
+}
+
+fn check_results(stream: &[u8]) {
+    for count in [results::<Value>(stream).len(), results::<Vec<String>>(stream).len()] {
+        assert!(count * 5 <= stream.len());
+    }
+}
+
+/// A record that may say anything of its streams: near the truth, or anywhere.
+fn check_record(input: &mut Input<'_>) {
+    let mut number = |truth: usize| match input.below(4) {
+        0 => truth as u32,
+        1 => (truth as u32).wrapping_add(input.below(16) as u32).wrapping_sub(8),
+        2 => input.up_to(5000) as u32,
+        _ => input.word() as u32,
+    };
+    let rest = 64;
+    let mut words = Words {
+        task: 1,
+        argument_bytes: number(rest),
+        count: number(1),
+        items: number(0),
+        result_bytes: number(0),
+    };
+    // An unforced length is the stream's own.
+    if words.argument_bytes == rest as u32 {
+        words.argument_bytes = input.0.len() as u32;
+    }
+    if let Some(stream) = record(words, input.0).expect("memory for a few pages") {
+        // What a stream is said to hold is there: its own bytes, what they are made longer by, and the page they lie in.
+        assert!(
+            stream.len() <= input.0.len() + 64 * 1024 + 4096,
+            "{} bytes of {}",
+            stream.len(),
+            input.0.len()
+        );
+        check_results(&stream);
+    }
+}

@@ -1,0 +1,43 @@
+//! Liveness under the traps that break pid checks, heartbeats and POSIX locks: what looks dead and lives, what looks alive and is dead, and
+//! what is half born. Each is a law of the queue, the pipe's roles and the mutex.
+//!
+//! A law that needs a right that this machine does not grant says aloud that it is skipped.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/stepped.rs"]
+mod stepped;
+
+mod exec;
+mod forks;
+mod half_born;
+mod namespaces;
+mod paused;
+mod pids;
+mod scene;
+mod traffic;
+
+use common::{given_fd, role};
+
+#[test]
+fn the_other_process() {
+    let Some((role, argument)) = role() else { return };
+    match role.as_str() {
+        "hold" => scene::hold_and_wait(&argument),
+        "hold queue and pipe" => scene::hold_queue_and_pipe(&argument),
+        "hold, and execute another program" => exec::hold_and_execute(&argument),
+        "hold in the first thread, and execute another program" => {
+            exec::hold_in_first_thread_and_execute(&argument)
+        }
+        "join and put a number" => exec::join_and_put(given_fd()),
+        "hold, and fork" => forks::hold_and_fork(&argument),
+        "hold, and fork past libc" => forks::hold_and_clone(&argument),
+        "begin to hold during a fork" => forks::begin_during_a_fork(&argument),
+        "live without /proc" => namespaces::live_without_proc(&argument),
+        "open in another pid namespace" => namespaces::open_elsewhere(&argument),
+        other => panic!("no such role: {other}"),
+    }
+    std::process::exit(0);
+}
