@@ -57,7 +57,7 @@ pub use {
     header::{Blueprint, Item, Kind},
     lock::{Mutex, MutexGuard},
     pipe::{Connection, Pipe, ReadGrant, Receiver, Sender, WriteGrant, pipe},
-    queue::{QueueOptions, SimpleQueue},
+    queue::{Lease, QueueOptions, SimpleQueue},
     segment::Segment,
 };
 

@@ -17,6 +17,7 @@ pub use crate::pipe::model::{Pipe, Receiver, Sender};
 
 use crate::peer::{Entry, JOINED, Membership, Peers, Repair, VACANT, vacate};
 use crate::queue::layout::{Control, Slot};
+use crate::queue::leasing::{Delivery, Leased};
 use crate::queue::ring::{Refusal, Ring};
 use crate::sync::{self, AcqRel, Acquire, Release};
 use crate::wait::Until;
@@ -117,6 +118,32 @@ pub fn kill_at_every_step(
     }
 }
 
+/// Runs `model` with `Some(k)` and `Some(j)` for all k and j at which it reports that its first process was killed at k and its second one at j: two deaths, each
+/// before each step. Panics if an execution fails.
+pub fn kill_two_at_every_step(
+    preemptions: usize,
+    model: impl Fn(Option<u64>, Option<u64>) -> [bool; 2] + Send + Sync + Clone + 'static,
+) -> Explored {
+    let mut all = Explored { kill_points: 0, executions: 0 };
+    for k in (0..).map(Some) {
+        let first_killed = std::sync::Arc::new(AtomicBool::new(false));
+        let (model, killed) = (model.clone(), first_killed.clone());
+        let explored = kill_at_every_step(preemptions, move |j| {
+            let [first, second] = model(k, j);
+            if first {
+                killed.store(true, Ordering::Relaxed);
+            }
+            second
+        });
+        all.kill_points += explored.kill_points;
+        all.executions += explored.executions;
+        if !first_killed.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    all
+}
+
 // --- a queue on the heap ---------------------------------------------------------------------------------------------
 
 /// A ring in simulated shared memory, with its peer table and its oracle of who lives.
@@ -165,7 +192,7 @@ impl<T: Pod> Queue<T> {
         if !self.0.lock(number) {
             return None;
         }
-        let peer = Peer { memory: self.0.clone(), number };
+        let peer = Peer { memory: self.0.clone(), number, leased: Leased::default() };
         let entry = &self.0.entries[number];
         if entry.state.load(Acquire) == JOINED {
             let repaired = self.0.exclusively(|| peer.ring().repair(number, &*self.0) == Repair::Done);
@@ -174,7 +201,7 @@ impl<T: Pod> Queue<T> {
                 return None;
             }
         }
-        entry.intent.store(0, Release);
+        entry.clear_claims();
         entry.state.store(JOINED, Release);
         Some(peer)
     }
@@ -210,9 +237,9 @@ impl<T> Membership for Memory<T> {
         if !self.lock(peer) {
             return None;
         }
-        let result = settle();
-        self.unlock(peer);
-        Some(result)
+        // A death unwinds through here and lets go of the lock, as the kernel does.
+        let _lock = Unlock(&self.locked[peer]);
+        Some(settle())
     }
 
     fn exclusively<R>(&self, repair: impl FnOnce() -> R) -> Option<R> {
@@ -222,10 +249,34 @@ impl<T> Membership for Memory<T> {
     }
 }
 
+/// Lets go of an entry's lock.
+struct Unlock<'a>(&'a AtomicU32);
+
+impl Drop for Unlock<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Release);
+    }
+}
+
 /// A participant of a [`Queue`]: what [`SimpleQueue`](../queue/struct.SimpleQueue.html) is on a machine.
 pub struct Peer<T> {
     memory: Arc<Memory<T>>,
     number: usize,
+    leased: Leased,
+}
+
+/// An item that a [`Peer`] has leased.
+pub struct Lease<T> {
+    /// The item.
+    pub item: T,
+    delivery: Delivery,
+}
+
+impl<T> Lease<T> {
+    /// How often it was delivered before.
+    pub fn deliveries(&self) -> u64 {
+        self.delivery.returns
+    }
 }
 
 impl<T: Pod> Peer<T> {
@@ -278,14 +329,21 @@ impl<T: Pod> Peer<T> {
         }
     }
 
-    /// Claims an item without taking it yet; says its position.
-    pub fn claim(&self) -> Option<u64> {
-        self.ring().try_claim().ok()
+    /// Leases an item, if there is one and this participant may hold a further lease (it may hold two).
+    pub fn lease(&self) -> Option<Lease<T>> {
+        let ring = self.ring();
+        let delivery = ring.try_lease(&self.leased, self.leased.vacant()?).ok()?;
+        Some(Lease { item: ring.read(delivery.position), delivery })
     }
 
-    /// Gives a claimed item back unread, as a consumer whose work panics does.
-    pub fn put_back(&self, position: u64) {
-        self.ring().put_back_and_wake(position);
+    /// A leased item is done with.
+    pub fn ack(&self, lease: Lease<T>) {
+        self.ring().ack(&self.leased, lease.delivery);
+    }
+
+    /// A leased item goes back.
+    pub fn nack(&self, lease: Lease<T>) {
+        self.ring().nack(&self.leased, lease.delivery);
     }
 
     /// Puts a value; sleeps while there is no room. False: closed.
@@ -300,7 +358,7 @@ impl<T: Pod> Peer<T> {
     /// Takes an item; sleeps while there is none. `None`: closed and drained.
     pub fn get(&self) -> Option<T> {
         let ring = self.ring();
-        match ring.wait_and_claim(&*self.memory, Until::Forever) {
+        match ring.wait_and_claim(&*self.memory, Until::Forever, || ring.try_claim()) {
             Ok(p) => {
                 let value = ring.read(p);
                 ring.release_and_wake(p);

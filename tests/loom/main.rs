@@ -8,5 +8,6 @@
 mod pipe;
 mod queue;
 mod queue_deaths;
+mod queue_leases;
 mod queue_sleep;
 mod support;
