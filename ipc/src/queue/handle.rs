@@ -35,6 +35,7 @@ const REFUSALS_BEFORE_CHECK: u32 = 1024;
 /// # When a participant dies
 /// at any instruction, of whatever cause, the others go on. A producer killed inside `put` has put its item or has not. A consumer killed inside
 /// `get` has taken its item or has not: then another one gets it. Its place among the participants becomes free again.
+/// What a killed consumer had [leased](Self::lease) goes to others.
 ///
 /// # Capacity
 /// is rounded up to a power of two.
