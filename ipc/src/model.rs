@@ -155,7 +155,8 @@ struct Memory<T> {
     entries: Box<[Entry]>,
     /// What the kernel knows: the locks on the entries. 1: somebody holds it.
     locked: Box<[AtomicU32]>,
-    repairing: loom::sync::Mutex<()>,
+    /// The repair lock, as the kernel knows it. 1: somebody holds it.
+    repairing: AtomicU32,
 }
 
 // SAFETY: shared words are loom's atomics; payloads are loom's cells, which check that the protocol keeps accesses apart.
@@ -178,7 +179,7 @@ impl<T: Pod> Queue<T> {
             slots: (0..capacity).map(Slot::new).collect(),
             entries: (0..peers).map(|_| Entry::new()).collect(),
             locked: (0..peers).map(|_| AtomicU32::new(0)).collect(),
-            repairing: loom::sync::Mutex::new(()),
+            repairing: AtomicU32::new(0),
         }))
     }
 
@@ -244,7 +245,8 @@ impl<T> Membership for Memory<T> {
 
     fn exclusively<R>(&self, repair: impl FnOnce() -> R) -> Option<R> {
         // A death unwinds through here and lets go of the lock, as the kernel does.
-        let _repairer = self.repairing.try_lock().ok()?;
+        self.repairing.compare_exchange(0, 1, AcqRel, Acquire).ok()?;
+        let _lock = Unlock(&self.repairing);
         Some(repair())
     }
 }
