@@ -86,7 +86,7 @@ fn a_holder_killed_in_its_nack_loses_nothing() {
 #[test]
 fn two_leases_of_a_killed_holder_come_back() {
     report("two leases of one holder, killed, capacity 2", || {
-        kill_at_every_step(2, |k| {
+        kill_at_every_step(1, |k| {
             let queue = Queue::<u64>::new(2, 3);
             let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
             assert_eq!(c.try_put_batch(&[1, 2]), 2);
