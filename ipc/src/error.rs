@@ -230,6 +230,9 @@ pub enum GetError {
     /// The queue was closed, and what was put before is gone.
     #[error("the queue is closed and drained")]
     Closed,
+    /// This handle holds as many [leases](crate::Lease) as it may, eight.
+    #[error("this handle holds 8 leases already: ack or nack one, or lease with another handle")]
+    TooManyLeases,
     /// See [`Error::Forked`].
     #[error("this handle belongs to the process that forked: attach anew in the child")]
     Forked,

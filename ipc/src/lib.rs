@@ -62,7 +62,7 @@ pub use {
     lock::{Event, Mutex, MutexGuard},
     part::{Part, PartOptions, Place, Seat},
     pipe::{Connection, Pipe, ReadGrant, Receiver, Sender, WriteGrant, pipe},
-    queue::{QueueOptions, SimpleQueue},
+    queue::{Lease, QueueOptions, SimpleQueue},
     segment::Segment,
 };
 

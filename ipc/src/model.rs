@@ -30,6 +30,7 @@ pub use world::World;
 pub use crate::sync::loom::{AtomicU32, AtomicU64, Cell, fence, futex_wait, futex_wake};
 
 use crate::queue::layout::{Control, Slot};
+use crate::queue::leasing::{Delivery, Leased};
 use crate::queue::ring::{Refusal, Ring};
 use crate::wait::Until;
 use bytemuck::Pod;
@@ -139,6 +140,32 @@ pub fn kill_at_every_step(
     }
 }
 
+/// Runs `model` with `Some(k)` and `Some(j)` for all k and j at which it reports that its first process was killed at k and its second one at j: two deaths, each
+/// before each step. Panics if an execution fails.
+pub fn kill_two_at_every_step(
+    preemptions: usize,
+    model: impl Fn(Option<u64>, Option<u64>) -> [bool; 2] + Send + Sync + Clone + 'static,
+) -> Explored {
+    let mut all = Explored { kill_points: 0, executions: 0 };
+    for k in (0..).map(Some) {
+        let first_killed = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (model, killed) = (model.clone(), first_killed.clone());
+        let explored = kill_at_every_step(preemptions, move |j| {
+            let [first, second] = model(k, j);
+            if first {
+                killed.store(true, Ordering::Relaxed);
+            }
+            second
+        });
+        all.kill_points += explored.kill_points;
+        all.executions += explored.executions;
+        if !first_killed.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    all
+}
+
 // --- a queue on the heap ---------------------------------------------------------------------------------------------
 
 /// A ring in simulated shared memory, with its peer table and its oracle of who lives.
@@ -179,7 +206,7 @@ impl<T: Pod> Queue<T> {
 
     /// Becomes participant `number`, unless that place is a living one's, or a dead one's that cannot be repaired yet.
     pub fn join(&self, number: usize) -> Option<Peer<T>> {
-        let peer = Peer { memory: self.0.clone(), number };
+        let peer = Peer { memory: self.0.clone(), number, leased: Leased::default() };
         self.0.world.join(number, || peer.ring().repair(number, &self.0.world)).then_some(peer)
     }
 
@@ -198,6 +225,21 @@ impl<T: Pod> Queue<T> {
 pub struct Peer<T> {
     memory: Arc<Memory<T>>,
     number: usize,
+    leased: Leased,
+}
+
+/// An item that a [`Peer`] has leased.
+pub struct Lease<T> {
+    /// The item.
+    pub item: T,
+    delivery: Delivery,
+}
+
+impl<T> Lease<T> {
+    /// How often it was delivered before.
+    pub fn deliveries(&self) -> u64 {
+        self.delivery.returns
+    }
 }
 
 impl<T: Pod> Peer<T> {
@@ -250,14 +292,21 @@ impl<T: Pod> Peer<T> {
         }
     }
 
-    /// Claims an item without taking it yet; says its position.
-    pub fn claim(&self) -> Option<u64> {
-        self.ring().try_claim().ok()
+    /// Leases an item, if there is one and this participant may hold a further lease (it may hold two).
+    pub fn lease(&self) -> Option<Lease<T>> {
+        let ring = self.ring();
+        let delivery = ring.try_lease(&self.leased, self.leased.vacant()?).ok()?;
+        Some(Lease { item: ring.read(delivery.position), delivery })
     }
 
-    /// Gives a claimed item back unread, as a consumer whose work panics does.
-    pub fn put_back(&self, position: u64) {
-        self.ring().put_back_and_wake(position);
+    /// A leased item is done with.
+    pub fn ack(&self, lease: Lease<T>) {
+        self.ring().ack(&self.leased, lease.delivery);
+    }
+
+    /// A leased item goes back.
+    pub fn nack(&self, lease: Lease<T>) {
+        self.ring().nack(&self.leased, lease.delivery);
     }
 
     /// Puts a value; sleeps while there is no room. False: closed.
@@ -272,7 +321,7 @@ impl<T: Pod> Peer<T> {
     /// Takes an item; sleeps while there is none. `None`: closed and drained.
     pub fn get(&self) -> Option<T> {
         let ring = self.ring();
-        match ring.wait_and_claim(&self.memory.world, Until::Forever) {
+        match ring.wait_and_claim(&self.memory.world, Until::Forever, || ring.try_claim()) {
             Ok(p) => {
                 let value = ring.read(p);
                 ring.release_and_wake(p);

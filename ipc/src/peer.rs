@@ -21,7 +21,7 @@
 //! # Repair
 //! 3. One repairer at a time (a lock of its own, which a dead repairer lets go of). Without it a slow repairer could take a
 //!    claim that a living peer has made since for the dead one's.
-//! 4. The dead peer's intent is cleared last, so a repair that is cut short is done again, whole.
+//! 4. The dead peer's intent and leases are cleared last, so a repair that is cut short is done again, whole.
 //! 5. Nobody waits under the repair lock: where only a living peer's next step can tell, the entry is left for later.
 
 use crate::fault;
@@ -47,9 +47,19 @@ pub(crate) struct Entry {
     pub(crate) pid: AtomicU32,
     /// What the participant is about to claim; its meaning is the object's.
     pub(crate) intent: AtomicU64,
-    /// Room for claims that outlive the operation that made them.
-    #[cfg(not(loom))]
-    _leases: [u64; 8],
+    /// Claims that outlive the operation that made them, in the form of an intent; written by whoever holds what they name.
+    pub(crate) leases: [AtomicU64; LEASES],
+}
+
+/// How many leases a participant may hold at a time.
+pub(crate) const LEASES: usize = if cfg!(loom) { 2 } else { 8 };
+
+impl Entry {
+    /// Nothing is announced or leased any more.
+    pub(crate) fn clear_claims(&self) {
+        self.leases.iter().for_each(|lease| lease.store(0, Release));
+        self.intent.store(0, Release);
+    }
 }
 
 #[cfg(not(loom))]
@@ -58,7 +68,12 @@ const _: () = assert!(size_of::<Entry>() == ENTRY_BYTES);
 #[cfg(loom)]
 impl Entry {
     pub(crate) fn new() -> Self {
-        Entry { state: AtomicU32::new(VACANT), pid: AtomicU32::new(0), intent: AtomicU64::new(0) }
+        Entry {
+            state: AtomicU32::new(VACANT),
+            pid: AtomicU32::new(0),
+            intent: AtomicU64::new(0),
+            leases: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
     }
 }
 
@@ -122,6 +137,6 @@ pub(crate) fn recover(
 
 /// Makes an entry nobody's: a leaving peer's own, or under the repair lock a dead one's.
 pub(crate) fn vacate(entry: &Entry) {
-    entry.intent.store(0, Release);
+    entry.clear_claims();
     entry.state.store(VACANT, Release);
 }

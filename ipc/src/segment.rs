@@ -276,7 +276,7 @@ impl Segment {
                     let result = repair(peer);
                     if result == Repair::Done {
                         // Not vacated: should this process die now, the entry still is a dead one's, which for a role is not the same as nobody's.
-                        entry.intent.store(0, Release);
+                        entry.clear_claims();
                     }
                     result
                 })
@@ -294,7 +294,7 @@ impl Segment {
             }
         }
         fault::point("join: repaired");
-        entry.intent.store(0, Relaxed);
+        entry.clear_claims();
         entry.pid.store(std::process::id(), Relaxed);
         entry.state.store(JOINED, Release);
         fault::point("join: joined");

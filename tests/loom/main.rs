@@ -9,5 +9,6 @@ mod event;
 mod pipe;
 mod queue;
 mod queue_deaths;
+mod queue_leases;
 mod queue_sleep;
 mod support;

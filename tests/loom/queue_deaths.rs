@@ -127,8 +127,8 @@ fn an_item_given_back_is_delivered_once() {
             let queue = Queue::<u64>::new(1, 3);
             let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
             assert!(c.try_put(1));
-            let p = c.claim().unwrap();
-            c.put_back(p);
+            let p = c.lease().unwrap();
+            c.nack(p);
             let a = mortal(&queue, k, move || a.try_get());
             let b = spawn(move || b.try_get());
             c.recover();
@@ -158,9 +158,9 @@ fn an_item_put_back_beside_a_repair_is_delivered_once() {
             assert!(r.try_put(7));
             // Peer 0 dies with its intent announced, whether it has claimed or not.
             let got_a = process(k, || a.try_get());
-            let Some(p) = y.claim() else { return got_a.is_none() };
+            let Some(p) = y.lease() else { return got_a.is_none() };
             queue.died(0);
-            let y = spawn(move || y.put_back(p));
+            let y = spawn(move || y.nack(p));
             let x = spawn(move || x.try_get());
             r.recover();
             let got_r = r.try_get();

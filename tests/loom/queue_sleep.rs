@@ -90,10 +90,10 @@ fn the_end_comes_after_what_is_put_back() {
             let queue = Queue::<u64>::new(1, 2);
             let (a, b) = (queue.peer(0), queue.peer(1));
             assert!(a.try_put(1));
-            let p = a.claim().unwrap();
+            let p = a.lease().unwrap();
             let b = spawn(move || (b.get(), b.get()));
             a.close();
-            a.put_back(p);
+            a.nack(p);
             assert_eq!(b.join().unwrap(), (Some(1), None));
         })
     });

@@ -1,16 +1,16 @@
 //! The handle of a queue: one participant of a ring in a segment.
 
 use super::layout::{self, Control};
+use super::lease::Lease;
+use super::leasing::{Delivery, Leased};
 use super::options::QueueOptions;
 use super::ring::{Refusal, Ring};
 use crate::error::{Error, GetError, PutBatchError, PutError};
-use crate::fork::Epoch;
 use crate::header::{Blueprint, Item, Kind};
 use crate::segment::{Member, Segment};
 use crate::wait::Until;
 use bytemuck::Pod;
 use std::cell::Cell;
-use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -35,6 +35,7 @@ const REFUSALS_BEFORE_CHECK: u32 = 1024;
 /// # When a participant dies
 /// at any instruction, of whatever cause, the others go on. A producer killed inside `put` has put its item or has not. A consumer killed inside
 /// `get` has taken its item or has not: then another one gets it. Its place among the participants becomes free again.
+/// What a killed consumer had [leased](Self::lease) goes to others.
 ///
 /// # Capacity
 /// is rounded up to a power of two.
@@ -69,10 +70,11 @@ const REFUSALS_BEFORE_CHECK: u32 = 1024;
 /// ```
 pub struct SimpleQueue<T: Pod> {
     // Before `member`: it points into the segment that the member keeps mapped.
-    ring: Ring<'static, T>,
+    pub(super) ring: Ring<'static, T>,
     member: Member,
-    refusals: u32,
-    _not_sync: PhantomData<Cell<()>>,
+    // Not shared between threads, for the cells.
+    refusals: Cell<u32>,
+    pub(super) leased: Leased,
 }
 
 impl<T: Pod> SimpleQueue<T> {
@@ -139,7 +141,7 @@ impl<T: Pod> SimpleQueue<T> {
         // Room may be the dead's: whoever joins with nothing vacant left repairs.
         let member = segment.join(|peer| ring(peer).repair(peer, &segment))?;
         let ring = ring(member.peer());
-        Ok(SimpleQueue { ring, member, refusals: 0, _not_sync: PhantomData })
+        Ok(SimpleQueue { ring, member, refusals: Cell::new(0), leased: Leased::default() })
     }
 
     // --- put ---------------------------------------------------------------------------------------------------
@@ -285,8 +287,8 @@ impl<T: Pod> SimpleQueue<T> {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn get_with<R>(&mut self, work: impl FnOnce(T) -> R) -> Result<R, GetError> {
-        let p = self.claim_until(|| Until::Forever)?;
-        Ok(self.work_on(p, work))
+        let lease = self.lease()?;
+        Ok(work_on(lease, work))
     }
 
     /// The same, if there is an item now.
@@ -294,15 +296,61 @@ impl<T: Pod> SimpleQueue<T> {
     /// # Errors
     /// As [`try_get`](Self::try_get).
     pub fn try_get_with<R>(&mut self, work: impl FnOnce(T) -> R) -> Result<R, GetError> {
-        let p = self.attempt_claim()?;
-        Ok(self.work_on(p, work))
+        let lease = self.try_lease()?;
+        Ok(work_on(lease, work))
     }
 
-    fn work_on<R>(&mut self, p: u64, work: impl FnOnce(T) -> R) -> R {
-        let held = Held { ring: &self.ring, epoch: self.member.segment().epoch(), p };
-        let result = work(self.ring.read(p));
-        held.release();
-        result
+    /// Leases the next item, as soon as there is one: it comes back to the queue unless the [`Lease`] is acknowledged. At least once, where
+    /// [`get`](Self::get) is at most once. A handle holds up to eight leases at a time; whoever holds one must not wait here for the end of a closed queue,
+    /// which does not come before its lease has ended.
+    ///
+    /// # Errors
+    /// [`GetError::TooManyLeases`], and as [`get`](Self::get).
+    #[inline]
+    pub fn lease(&self) -> Result<Lease<'_, T>, GetError> {
+        self.lease_until(|| Until::Forever)
+    }
+
+    /// Leases the next item if there is one now.
+    ///
+    /// # Errors
+    /// [`GetError::TooManyLeases`], and as [`try_get`](Self::try_get).
+    #[inline]
+    pub fn try_lease(&self) -> Result<Lease<'_, T>, GetError> {
+        let delivery = self.attempt_lease()?;
+        Ok(Lease::new(self, delivery))
+    }
+
+    /// Leases the next item, if there is one before `timeout` is over.
+    ///
+    /// # Errors
+    /// [`GetError::TooManyLeases`], and as [`get_timeout`](Self::get_timeout).
+    pub fn lease_timeout(&self, timeout: Duration) -> Result<Lease<'_, T>, GetError> {
+        self.lease_until(|| Until::after(timeout))
+    }
+
+    #[inline]
+    fn lease_until(&self, until: impl FnOnce() -> Until) -> Result<Lease<'_, T>, GetError> {
+        let delivery = match self.attempt_lease() {
+            Err(GetError::Empty) => {
+                let word = self.vacant_lease()?;
+                self.wait_for(until(), || self.ring.try_lease(&self.leased, word))
+            }
+            outcome => outcome,
+        }?;
+        Ok(Lease::new(self, delivery))
+    }
+
+    #[inline]
+    fn attempt_lease(&self) -> Result<Delivery, GetError> {
+        self.check_epoch()?;
+        let word = self.vacant_lease()?;
+        self.ring.try_lease(&self.leased, word).map_err(|refusal| self.explain_get(refusal))
+    }
+
+    #[inline]
+    fn vacant_lease(&self) -> Result<usize, GetError> {
+        self.leased.vacant().ok_or(GetError::TooManyLeases)
     }
 
     #[inline]
@@ -314,7 +362,7 @@ impl<T: Pod> SimpleQueue<T> {
     #[inline]
     fn claim_until(&mut self, until: impl FnOnce() -> Until) -> Result<u64, GetError> {
         match self.attempt_claim() {
-            Err(GetError::Empty) => self.wait_for_claim(until()),
+            Err(GetError::Empty) => self.wait_for(until(), || self.ring.try_claim()),
             outcome => outcome,
         }
     }
@@ -325,8 +373,9 @@ impl<T: Pod> SimpleQueue<T> {
         self.ring.try_claim().map_err(|refusal| self.explain_get(refusal))
     }
 
-    fn wait_for_claim(&mut self, until: Until) -> Result<u64, GetError> {
-        self.ring.wait_and_claim(self.member.segment(), until).map_err(|refusal| self.explain_get(refusal))
+    fn wait_for<R>(&self, until: Until, claim: impl Fn() -> Result<R, Refusal>) -> Result<R, GetError> {
+        let outcome = self.ring.wait_and_claim(self.member.segment(), until, claim);
+        outcome.map_err(|refusal| self.explain_get(refusal))
     }
 
     #[inline]
@@ -382,12 +431,12 @@ impl<T: Pod> SimpleQueue<T> {
 
     /// Whether this still is the process that made the handle: one load.
     #[inline]
-    fn is_usable(&self) -> bool {
+    pub(super) fn is_usable(&self) -> bool {
         self.member.segment().is_own()
     }
 
     #[cold]
-    fn explain_get(&mut self, refusal: Refusal) -> GetError {
+    fn explain_get(&self, refusal: Refusal) -> GetError {
         self.count_refusal();
         match refusal {
             Refusal::NotReady | Refusal::Ending => GetError::Empty,
@@ -397,10 +446,10 @@ impl<T: Pod> SimpleQueue<T> {
     }
 
     /// Whoever only tries, again and again, must notice a death too.
-    fn count_refusal(&mut self) {
-        self.refusals += 1;
-        if self.refusals >= REFUSALS_BEFORE_CHECK {
-            self.refusals = 0;
+    fn count_refusal(&self) {
+        self.refusals.set(self.refusals.get() + 1);
+        if self.refusals.get() >= REFUSALS_BEFORE_CHECK {
+            self.refusals.set(0);
             self.ring.recover_holders(self.member.segment());
         }
     }
@@ -423,30 +472,20 @@ impl<T: Pod> std::fmt::Debug for SimpleQueue<T> {
     }
 }
 
-/// A position held during a call of the user's; dropped by a panic, it goes back.
-///
-/// If the call forked and returned in the child too, the position is the parent's, and nothing happens here.
-struct Held<'a, T: Pod> {
-    ring: &'a Ring<'static, T>,
-    epoch: Epoch,
-    p: u64,
-}
-
-impl<T: Pod> Held<'_, T> {
-    fn release(self) {
-        if self.epoch.is_current() {
-            self.ring.release_and_wake(self.p);
-        }
-        std::mem::forget(self);
-    }
-}
-
-impl<T: Pod> Drop for Held<'_, T> {
+impl<T: Pod> Drop for SimpleQueue<T> {
+    /// A lease that was forgotten, and so never dropped, ends here.
     fn drop(&mut self) {
-        if self.epoch.is_current() {
-            self.ring.put_back_and_wake(self.p);
+        if self.is_usable() {
+            self.leased.nack_all(&self.ring);
         }
     }
+}
+
+/// The item is gone when `work` returns, and comes back when it panics.
+fn work_on<T: Pod, R>(lease: Lease<'_, T>, work: impl FnOnce(T) -> R) -> R {
+    let result = work(*lease);
+    lease.ack();
+    result
 }
 
 /// A producer's refusal as an error that hands the value back.

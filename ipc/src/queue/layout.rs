@@ -7,14 +7,15 @@
 //!        384  slot 0: { turn: 64, value: T }, slot 1, … a power of two of them
 //! ```
 //!
-//! A slot's turn is `{ position: 62, phase: 2 }`, and says whose turn it is:
+//! A slot's turn is `{ position: 54, returns: 8, phase: 2 }`, and says whose turn it is. The position is at the top, so that turns wrap as positions do.
+//! `r` says how often the item came back from a consumer, up to 255; a fresh item has 0, and `published(p)` means `published(p, 0)`:
 //!
 //! | turn | meaning | who may change it |
 //! | --- | --- | --- |
 //! | `free(p)` | empty; the producer of position `p` may fill it | the producer that claimed `p`, or repair for it |
-//! | `published(p)` | holds the item of `p` | the consumer that claimed `p`, or repair for it |
+//! | `published(p, r)` | holds the item of `p` | the consumer that claimed `p`, or repair for it |
 //! | `skipped(p)` | the producer of `p` died: there is no item | the consumer that claimed `p`, or repair for it |
-//! | `orphaned(p)` | the consumer of `p` died: the item is there again | a consumer, by one CAS to `published(p)` |
+//! | `orphaned(p, r)` | the consumer of `p` died or gave it back: the item is there again | a consumer, by one CAS to `published(p, r)` |
 //!
 //! A turn grows along `free < published < skipped < orphaned < free` of the next lap, but for the step that adopts an orphan.
 
@@ -27,8 +28,11 @@ pub(crate) const CLOSED: u64 = 1 << 63;
 /// In `orphans`: some slot may be orphaned.
 pub(crate) const PRESENT: u32 = 1;
 
-/// Positions stay below this: at a thousand million items a second for a century.
-const POSITIONS: u64 = 1 << 62;
+/// The most returns that a turn tells apart.
+pub(crate) const MAX_RETURNS: u64 = if cfg!(loom) { 2 } else { 255 };
+
+const POSITION_SHIFT: u32 = 10;
+const RETURNS_SHIFT: u32 = 2;
 
 const FREE: u64 = 0;
 const PUBLISHED: u64 = 1;
@@ -38,25 +42,56 @@ const ORPHANED: u64 = 3;
 /// `{ p, FREE }`
 #[inline]
 pub(crate) const fn free(p: u64) -> u64 {
-    (p % POSITIONS) << 2 | FREE
+    p << POSITION_SHIFT | FREE
 }
 
 /// `{ p, PUBLISHED }`
 #[inline]
 pub(crate) const fn published(p: u64) -> u64 {
-    (p % POSITIONS) << 2 | PUBLISHED
+    p << POSITION_SHIFT | PUBLISHED
 }
 
 /// `{ p, SKIPPED }`
 #[inline]
 pub(crate) const fn skipped(p: u64) -> u64 {
-    (p % POSITIONS) << 2 | SKIPPED
+    p << POSITION_SHIFT | SKIPPED
 }
 
-/// `{ p, ORPHANED }`
+/// `{ p, returns, PUBLISHED }`
 #[inline]
-pub(crate) const fn orphaned(p: u64) -> u64 {
-    (p % POSITIONS) << 2 | ORPHANED
+pub(crate) const fn delivered(p: u64, returns: u64) -> u64 {
+    published(p) | returns << RETURNS_SHIFT
+}
+
+/// The turn of an item that comes back, after `returns` earlier times.
+#[inline]
+pub(crate) const fn orphaned(p: u64, returns: u64) -> u64 {
+    let returns = if returns < MAX_RETURNS { returns + 1 } else { MAX_RETURNS };
+    p << POSITION_SHIFT | returns << RETURNS_SHIFT | ORPHANED
+}
+
+/// How often the item of this turn came back.
+#[inline]
+pub(crate) const fn returns(turn: u64) -> u64 {
+    (turn >> RETURNS_SHIFT) & 0xff
+}
+
+/// Whether the turn is `published(p, r)` for any r.
+#[inline]
+pub(crate) const fn is_delivered(turn: u64, p: u64) -> bool {
+    turn == delivered(p, returns(turn))
+}
+
+/// Whether the turn is `orphaned(p, r)` for any r.
+#[inline]
+pub(crate) const fn is_orphaned(turn: u64, p: u64) -> bool {
+    turn == p << POSITION_SHIFT | returns(turn) << RETURNS_SHIFT | ORPHANED
+}
+
+/// Whether a turn comes before another one; positions wrap.
+#[inline]
+pub(crate) const fn is_before(turn: u64, other: u64) -> bool {
+    (turn.wrapping_sub(other) as i64) < 0
 }
 
 /// Whether the turn is `free` of any position.
@@ -65,10 +100,10 @@ pub(crate) const fn is_free(turn: u64) -> bool {
     turn & 3 == FREE
 }
 
-/// The position of an orphan's turn.
+/// The position of an orphan's turn, as far as turns keep it.
 #[inline]
 pub(crate) const fn orphan_position(turn: u64) -> Option<u64> {
-    if turn & 3 == ORPHANED { Some(turn >> 2) } else { None }
+    if turn & 3 == ORPHANED { Some(turn >> POSITION_SHIFT) } else { None }
 }
 
 /// What sleepers and the finders of orphans look at; seldom written.

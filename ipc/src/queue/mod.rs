@@ -2,6 +2,9 @@
 
 mod intent;
 pub(crate) mod layout;
+#[cfg(not(loom))]
+mod lease;
+pub(crate) mod leasing;
 mod repair;
 pub(crate) mod ring;
 mod waiting;
@@ -11,4 +14,4 @@ pub(crate) mod handle;
 #[cfg(not(loom))]
 mod options;
 #[cfg(not(loom))]
-pub use {handle::SimpleQueue, options::QueueOptions};
+pub use {handle::SimpleQueue, lease::Lease, options::QueueOptions};

@@ -1,9 +1,9 @@
 //! The ring's repair: what a living participant does for a dead one. Steps and invariants are those of `ring.rs`.
 
 use super::intent::{Intent, Side};
-use super::layout::{CLOSED, free, orphaned, published, skipped};
+use super::layout::{CLOSED, free, is_orphaned, orphaned, returns, skipped};
 use super::ring::Ring;
-use crate::peer::{self, JOINED, Membership, Repair};
+use crate::peer::{self, JOINED, LEASES, Membership, Repair};
 use crate::sync::{AcqRel, Acquire, Relaxed};
 use bytemuck::Pod;
 
@@ -25,22 +25,35 @@ impl<T: Pod> Ring<'_, T> {
         any
     }
 
-    /// Whether a position that a peer has announced is claimed and not yet published, or released, or given back with a sign.
+    /// Whether a position that a peer has announced or leased is claimed and not yet published, or released, or given back with a sign.
     fn holds(&self, peer: usize) -> bool {
-        let entry = self.peers.entry(peer);
-        let intent = Intent(entry.intent.load(Acquire));
-        let Some(side) = intent.side().filter(|_| entry.state.load(Acquire) == JOINED) else { return false };
-        intent.claimed_below(self.end_of(side), self.capacity).any(|p| {
-            let turn = self.slot(p).turn.load(Acquire);
-            self.is_held(turn, side, p) || side == Side::Get && turn == orphaned(p)
+        if self.peers.entry(peer).state.load(Acquire) != JOINED {
+            return false;
+        }
+        self.claims_of(peer).into_iter().any(|claim| {
+            let Some(side) = claim.side() else { return false };
+            claim.claimed_below(self.end_of(side), self.capacity).any(|p| {
+                let turn = self.slot(p).turn.load(Acquire);
+                claim.may_hold(turn, p) || side != Side::Put && is_orphaned(turn, p)
+            })
         })
+    }
+
+    /// What a peer has announced and leased. The intent is read first: L1 comes before L2, so of a claim that turns into a lease one is seen.
+    fn claims_of(&self, peer: usize) -> [Intent; 1 + LEASES] {
+        let entry = self.peers.entry(peer);
+        let mut claims = [Intent(entry.intent.load(Acquire)); 1 + LEASES]; // pairs with L2
+        for (claim, lease) in claims[1..].iter_mut().zip(&entry.leases) {
+            *claim = Intent(lease.load(Acquire)); // pairs with L1, A3 and N3
+        }
+        claims
     }
 
     /// The first position that nobody has claimed on this side.
     fn end_of(&self, side: Side) -> u64 {
         match side {
             Side::Put => self.control.tail.0.load(Acquire) & !CLOSED, // R1 pairs with P2 and P3
-            Side::Get => self.control.head.0.load(Acquire),           // R2 pairs with G2 and G3
+            Side::Get | Side::Lease => self.control.head.0.load(Acquire), // R2 pairs with G2 and G3
         }
     }
 
@@ -53,61 +66,96 @@ impl<T: Pod> Ring<'_, T> {
     }
 
     fn settle(&self, dead: usize, members: &impl Membership) -> Repair {
-        let intent = Intent(self.peers.entry(dead).intent.load(Acquire));
-        let Some(side) = intent.side() else { return Repair::Done };
-        let end = self.end_of(side);
         let mut repair = Repair::Done;
-        for p in intent.claimed_below(end, self.capacity) {
-            let turn = &self.slot(p).turn;
-            let orphans = self.orphans_made();
-            if !self.is_held(turn.load(Acquire), side, p) {
-                continue; // K1
-            }
-            if self.lives_with_intent(side, p, dead, members) {
-                repair = Repair::Later;
-                continue;
-            }
-            // Once more: a living peer may have published between the two looks and announced something else since.
-            let seen = turn.load(Acquire);
-            if !self.is_held(seen, side, p) {
-                continue;
-            }
-            // Its holder may have put it back, and another one adopted it, between the two looks: the turn is the same again.
-            if self.orphans_made() != orphans {
-                repair = Repair::Later;
-                continue;
-            }
-            let (repaired, is_orphan) = match side {
-                Side::Put => (skipped(p), false), // K2
-                Side::Get if seen == skipped(p) => (free(p.wrapping_add(self.capacity)), false), // K3
-                Side::Get => (orphaned(p), true),
-            };
-            if turn.compare_exchange(seen, repaired, AcqRel, Relaxed).is_ok() && is_orphan {
-                self.tell_of_orphan();
+        let mut is_consumer = false;
+        for claim in self.claims_of(dead) {
+            let Some(side) = claim.side() else { continue };
+            is_consumer |= side != Side::Put;
+            for p in claim.claimed_below(self.end_of(side), self.capacity) {
+                if self.settle_at(p, claim, dead, members) == Repair::Later {
+                    repair = Repair::Later;
+                }
             }
         }
-        if side == Side::Get {
-            // A repairer, or this peer in `put_back`, may have died between an orphan and the sign of it.
+        if is_consumer {
+            // An orphan was made just now, or this peer or a repairer died between one and the sign of it.
             self.tell_of_orphan();
         }
         repair
     }
 
-    /// Whether a slot with this turn is in the hands of whoever claimed `p`.
-    fn is_held(&self, turn: u64, side: Side, p: u64) -> bool {
-        match side {
-            Side::Put => turn == free(p),
-            Side::Get => turn == published(p) || turn == skipped(p),
+    /// The same for one position that one of the dead peer's words covers.
+    fn settle_at(&self, p: u64, claim: Intent, dead: usize, members: &impl Membership) -> Repair {
+        let turn = &self.slot(p).turn;
+        let orphans = self.orphans_made();
+        let seen = turn.load(Acquire);
+        if !claim.may_hold(seen, p) {
+            return Repair::Done; // K1
         }
+        if !claim.is_certain() {
+            match self.other_holder(p, claim, seen, dead, members) {
+                Other::Surely => return Repair::Done,
+                Other::Perhaps => return Repair::Later,
+                Other::Nobody => {}
+            }
+            // Once more: a living peer may have published between the two looks and announced something else since.
+            let again = turn.load(Acquire);
+            if !claim.may_hold(again, p) {
+                return Repair::Done;
+            }
+            // Its holder may have given it back, and another one adopted it, between the two looks; after many returns the turn is the same again.
+            if again != seen || self.orphans_made() != orphans {
+                return Repair::Later;
+            }
+        }
+        let repaired = if claim.side() == Some(Side::Put) {
+            skipped(p) // K2
+        } else if seen == skipped(p) {
+            free(p.wrapping_add(self.capacity)) // K3
+        } else {
+            orphaned(p, returns(seen))
+        };
+        let _ = turn.compare_exchange(seen, repaired, AcqRel, Relaxed); // whoever was faster has settled it
+        Repair::Done
     }
 
-    /// Whether a living peer may hold `p`.
-    fn lives_with_intent(&self, side: Side, p: u64, dead: usize, members: &impl Membership) -> bool {
-        (0..self.peers.count()).filter(|&peer| peer != dead).any(|peer| {
-            let entry = self.peers.entry(peer);
-            entry.state.load(Acquire) == JOINED
-                && Intent(entry.intent.load(Acquire)).covers(side, p)
+    /// Whether another one than the dead peer holds `p`, whose turn was `seen`.
+    fn other_holder(
+        &self,
+        p: u64,
+        claim: Intent,
+        seen: u64,
+        dead: usize,
+        members: &impl Membership,
+    ) -> Other {
+        let as_consumer = claim.side() != Some(Side::Put);
+        let mut other = Other::Nobody;
+        for peer in 0..self.peers.count() {
+            if self.peers.entry(peer).state.load(Acquire) != JOINED {
+                continue;
+            }
+            let claims = self.claims_of(peer);
+            // The dead peer's own lease too: it is settled by itself.
+            if claims.iter().any(|claim| claim.is_lease_of(seen, p)) {
+                return Other::Surely;
+            }
+            if peer != dead
+                && claims.iter().any(|claim| claim.covers(as_consumer, p))
                 && (peer == self.me || !members.is_dead(peer))
-        })
+            {
+                other = Other::Perhaps;
+            }
+        }
+        other
     }
+}
+
+/// Whether a position is in another one's hands.
+enum Other {
+    /// In no living one's.
+    Nobody,
+    /// A living peer's intent covers it, or a lease that may be of an earlier delivery.
+    Perhaps,
+    /// A lease is of this very delivery: so its maker claimed it, and nobody else.
+    Surely,
 }

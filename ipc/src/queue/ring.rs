@@ -18,12 +18,12 @@
 //! | G4 | read the payload | |
 //! | G5 | turn := `free(p + capacity)` (Release): **the item is gone** | P1 |
 //!
-//! A turn of `skipped(p)` is claimed the same way and freed at once. An orphan is claimed by a CAS on its turn, `orphaned(p)` →
-//! `published(p)`, in the place of G3; it goes before what waits at `head`. A batch claims n positions with one intent
+//! A turn of `skipped(p)` is claimed the same way and freed at once. An orphan is claimed by a CAS on its turn, `orphaned(p, r)` →
+//! `published(p, r)`, in the place of G3; it goes before what waits at `head`. A batch claims n positions with one intent
 //! and one CAS, having seen all their turns.
 //!
 //! # Invariants
-//! 1. Between its claim and its publication (P3 to P5, G3 to G5) a position is one participant's alone, and that participant's intent covers it.
+//! 1. Between its claim and its publication (P3 to P5, G3 to G5) a position is one participant's alone, and that participant's intent or lease (`leasing.rs`) covers it.
 //! 2. Only the holder of a position changes its slot, but for repair, which does so when no living participant can be the holder.
 //! 3. A turn that belongs to position p or later was written by somebody who had seen p claimed. So after reading one (Acquire), a participant
 //!    that still finds `tail` (or `head`) at p looks at words that no protocol has written: corrupt.
@@ -32,7 +32,8 @@
 //! # Repair (`repair.rs`) of dead peer d, whose intent covers p
 //! - R1 (put): `tail` ≤ p (Acquire): nobody claimed it. Else K1: the turn is not `free(p)`: it was published. Else a living peer's intent covers p: it
 //!   either holds p and will publish, or lost the CAS and will move on; later. Else, the turn read once more, p's holder is dead: K2, CAS turn → `skipped(p)`.
-//! - R2 (get): the mirror image with `head`; the holder's item goes back: CAS turn → `orphaned(p)`, or, if it was `skipped(p)`, K3: → `free(p + capacity)`.
+//! - R2 (get): the mirror image with `head`; but if anybody's lease is of the very delivery (p, r) that the turn tells of, the dead one has lost its claim:
+//!   done. Else the holder's item goes back: CAS turn → `orphaned(p, r + 1)`, or, if it was `skipped(p)`, K3: → `free(p + capacity)`.
 //!
 //! A producer that is killed before P5 has put nothing, after it has put its item. A consumer that is killed before G5 has taken nothing.
 //!
@@ -41,7 +42,8 @@
 
 use super::intent::{Intent, MAX_BATCH, Side};
 use super::layout::{
-    CLOSED, Control, PRESENT, Slot, free, is_free, orphan_position, orphaned, published, skipped,
+    CLOSED, Control, PRESENT, Slot, delivered, free, is_before, is_free, orphan_position, published, returns,
+    skipped,
 };
 use crate::fault;
 use crate::peer::Peers;
@@ -68,6 +70,8 @@ pub(crate) enum Refusal {
 pub(crate) struct Claim {
     pub(crate) first: u64,
     pub(crate) count: u64,
+    /// How often the first item came back before.
+    pub(crate) returns: u64,
 }
 
 impl Claim {
@@ -112,7 +116,7 @@ impl<'a, T: Pod> Ring<'a, T> {
     }
 
     #[inline]
-    fn announce(&self, intent: Intent) {
+    pub(super) fn announce(&self, intent: Intent) {
         self.peers.entry(self.me).intent.store(intent.0, Release); // P2 and G2 pair with R1 and R2
     }
 
@@ -161,11 +165,11 @@ impl<'a, T: Pod> Ring<'a, T> {
                 fault::point("put: announced");
                 if tail.compare_exchange(p, end, AcqRel, Relaxed).is_ok() {
                     fault::point("put: claimed");
-                    return Ok(Claim { first: p, count }); // P3
+                    return Ok(Claim { first: p, count, returns: 0 }); // P3
                 }
             } else if tail.load(Relaxed) == p {
                 // Invariant 3; a turn of an earlier position means that the slot is still in use.
-                break if turn < free(p) { Refusal::NotReady } else { Refusal::Corrupt };
+                break if is_before(turn, free(p)) { Refusal::NotReady } else { Refusal::Corrupt };
             }
             spin_loop();
         };
@@ -201,28 +205,26 @@ impl<'a, T: Pod> Ring<'a, T> {
         self.slot(p).value.read()
     }
 
+    /// Where the item at a position that the caller holds is.
+    #[cfg(not(loom))]
+    #[inline]
+    pub(crate) fn item(&self, p: u64) -> *const T {
+        self.slot(p).value.as_ptr()
+    }
+
     /// G5: gives up a position that the caller holds; its item is gone.
     #[inline]
     pub(crate) fn release(&self, p: u64) {
         self.slot(p).turn.store(free(p.wrapping_add(self.capacity)), Release); // G5 pairs with P1
     }
 
-    /// Gives up a position that the caller holds; its item goes to the next consumer.
-    pub(crate) fn put_back(&self, p: u64) {
-        self.slot(p).turn.store(orphaned(p), Release);
-        self.tell_of_orphan();
-        // Cleared, as a living peer whose intent covers an orphan would hold up the repair for whoever adopts it; and last, as repair relies on
-        // the count of orphans to have changed before.
-        self.announce(Intent::NONE);
-    }
-
     /// G1 to G3, for up to `wanted` positions.
     #[inline]
-    fn claim_published(&self, wanted: u64) -> Result<Claim, Refusal> {
+    pub(super) fn claim_published(&self, wanted: u64) -> Result<Claim, Refusal> {
         if self.control.signals.0.orphans.load(Acquire) & PRESENT != 0
-            && let Some(p) = self.adopt()
+            && let Some(orphan) = self.adopt()
         {
-            return Ok(Claim { first: p, count: 1 });
+            return Ok(orphan);
         }
         let head = &self.control.head.0;
         let mut announced = false;
@@ -240,7 +242,7 @@ impl<'a, T: Pod> Ring<'a, T> {
                 fault::point("get: announced");
                 if head.compare_exchange(p, end, AcqRel, Relaxed).is_ok() {
                     fault::point("get: claimed");
-                    return Ok(Claim { first: p, count }); // G3
+                    return Ok(Claim { first: p, count, returns: 0 }); // G3
                 }
             } else if turn == skipped(p) {
                 self.announce(Intent::new(Side::Get, p, 1));
@@ -251,7 +253,7 @@ impl<'a, T: Pod> Ring<'a, T> {
                     continue;
                 }
             } else if head.load(Relaxed) == p {
-                if turn > published(p) {
+                if is_before(published(p), turn) {
                     break Refusal::Corrupt; // invariant 3
                 }
                 break match self.control.tail.0.load(Acquire) {
@@ -278,7 +280,7 @@ impl<'a, T: Pod> Ring<'a, T> {
 
     /// Claims an orphan, if there is one.
     #[cold]
-    fn adopt(&self) -> Option<u64> {
+    fn adopt(&self) -> Option<Claim> {
         let seen = self.control.signals.0.orphans.load(Acquire); // O2 pairs with O1
         let mut announced = false;
         for index in 0..self.capacity {
@@ -289,8 +291,9 @@ impl<'a, T: Pod> Ring<'a, T> {
             };
             self.announce(Intent::new(Side::Get, p, 1));
             announced = true;
-            if turn.compare_exchange(found, published(p), AcqRel, Relaxed).is_ok() {
-                return Some(p);
+            let r = returns(found);
+            if turn.compare_exchange(found, delivered(p, r), AcqRel, Relaxed).is_ok() {
+                return Some(Claim { first: p, count: 1, returns: r });
             }
         }
         if announced {
@@ -301,7 +304,7 @@ impl<'a, T: Pod> Ring<'a, T> {
         None
     }
 
-    /// Changes whenever a living consumer has made an orphan, before its intent is cleared.
+    /// Changes whenever a living consumer has made an orphan, before its lease is cleared.
     pub(super) fn orphans_made(&self) -> u32 {
         self.control.signals.0.orphans.load(Acquire) & !PRESENT
     }

@@ -31,13 +31,17 @@ impl<T: Pod> Ring<'_, T> {
         Ok(())
     }
 
-    /// Claims a position as soon as one is published; `NotReady` or `Ending` when the time is over.
+    /// Has `claim` take a position as soon as one is published; `NotReady` or `Ending` when the time is over.
     #[cold]
-    pub(crate) fn wait_and_claim(&self, members: &impl Membership, until: Until) -> Result<u64, Refusal> {
-        let claim = || self.try_claim();
-        let mut outcome = self.wait_while(self.items(), Refusal::NotReady, members, until, claim);
-        if outcome == Err(Refusal::Ending) {
-            outcome = self.wait_while(self.space(), Refusal::Ending, members, until, claim);
+    pub(crate) fn wait_and_claim<R>(
+        &self,
+        members: &impl Membership,
+        until: Until,
+        claim: impl Fn() -> Result<R, Refusal>,
+    ) -> Result<R, Refusal> {
+        let mut outcome = self.wait_while(self.items(), Refusal::NotReady, members, until, &claim);
+        if let Err(Refusal::Ending) = outcome {
+            outcome = self.wait_while(self.space(), Refusal::Ending, members, until, &claim);
         }
         match outcome {
             Ok(_) => self.wake_for_next_item(),
@@ -61,13 +65,6 @@ impl<T: Pod> Ring<'_, T> {
         let got = self.try_get(into)?;
         self.space().wake(got as u32);
         Ok(got)
-    }
-
-    /// Gives a held item back, and wakes whoever may take it.
-    pub(crate) fn put_back_and_wake(&self, p: u64) {
-        self.put_back(p);
-        self.items().wake(1);
-        self.space().wake(1);
     }
 
     /// Closes the ring and wakes everybody.

@@ -24,6 +24,12 @@ impl<T: bytemuck::Pod> Cell<T> {
         unsafe { self.0.get().cast::<T>().read_volatile() }
     }
 
+    /// Where the value is.
+    #[inline]
+    pub(crate) fn as_ptr(&self) -> *const T {
+        self.0.get().cast()
+    }
+
     /// Copies a value in. The protocol must have granted the cell to the caller.
     #[inline]
     pub(crate) fn write(&self, value: T) {

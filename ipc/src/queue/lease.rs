@@ -1,0 +1,85 @@
+//! The handle of a leased item.
+
+use super::handle::SimpleQueue;
+use super::leasing::Delivery;
+use bytemuck::Pod;
+use std::ops::Deref;
+
+/// An item that was taken and not yet acknowledged, read in place.
+///
+/// [`ack`](Self::ack) takes it for good. [`nack`](Self::nack), dropping the lease (a panic does), and the death of its holder at any instruction give it back: the
+/// next consumer gets it, before the others. So an item is worked on at least once, and [`deliveries`](Self::deliveries) tells a second time from a first.
+/// Neither call blocks.
+///
+/// A leased item keeps its slot: the queue is full one lap behind it. As long as it is leased a closed queue has not come to its end.
+/// A forked child's copy of a lease does nothing.
+///
+/// ```
+/// let mut queue = skep_ipc::SimpleQueue::<u64>::new(16)?;
+/// queue.put(7).unwrap();
+/// let lease = queue.lease().unwrap();
+/// assert_eq!((*lease, lease.deliveries()), (7, 0));
+/// lease.nack();
+/// let lease = queue.lease().unwrap();
+/// assert_eq!((*lease, lease.deliveries()), (7, 1));
+/// lease.ack();
+/// assert!(queue.is_empty());
+/// # Ok::<(), skep_ipc::Error>(())
+/// ```
+#[must_use = "a lease that is not acknowledged gives its item back"]
+pub struct Lease<'a, T: Pod> {
+    queue: &'a SimpleQueue<T>,
+    delivery: Delivery,
+}
+
+impl<'a, T: Pod> Lease<'a, T> {
+    #[inline]
+    pub(super) fn new(queue: &'a SimpleQueue<T>, delivery: Delivery) -> Self {
+        Lease { queue, delivery }
+    }
+
+    /// The item is done with, and gone.
+    #[inline]
+    pub fn ack(self) {
+        if self.queue.is_usable() {
+            self.queue.ring.ack(&self.queue.leased, self.delivery);
+        }
+        std::mem::forget(self);
+    }
+
+    /// Gives the item back, for another consumer; dropping the lease does the same.
+    pub fn nack(self) {
+        drop(self);
+    }
+
+    /// How often the item was delivered before and came back: 0 the first time. Does not count beyond 255.
+    pub fn deliveries(&self) -> u32 {
+        self.delivery.returns as u32
+    }
+}
+
+impl<T: Pod> Deref for Lease<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the position is this participant's from its claim (G3) until `ack` or `nack`, which take the lease; by the ring's invariant 2 nobody writes
+        // to its slot meanwhile. The slot lies within the segment (invariant 4), which the queue that is borrowed keeps mapped; any bytes are a `T: Pod`.
+        unsafe { &*self.queue.ring.item(self.delivery.position) }
+    }
+}
+
+impl<T: Pod> Drop for Lease<'_, T> {
+    fn drop(&mut self) {
+        // In a forked child the item is the parent's.
+        if self.queue.is_usable() {
+            self.queue.ring.nack(&self.queue.leased, self.delivery);
+        }
+    }
+}
+
+impl<T: Pod + std::fmt::Debug> std::fmt::Debug for Lease<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lease").field("item", &**self).field("deliveries", &self.deliveries()).finish()
+    }
+}
