@@ -16,16 +16,30 @@ fn a_process_that_executes_another_program_is_dead() {
         let other = scene.start_unheard(role);
         let pid = scene.report() as i32;
         let path = format!("/proc/{pid}/comm");
+        let pid = KilledAtTheEnd(pid);
         while std::fs::read_to_string(&path).unwrap() != "sleep\n" {
+            std::thread::yield_now();
+        }
+        // The new program has its name a moment before the kernel has closed the old one's files.
+        while scene.receiver.is_connected() {
             std::thread::yield_now();
         }
         scene.assert_dead_in_queue_and_pipe();
         if role.contains("first thread") {
             scene.assert_dead_in_mutex();
         }
-        // SAFETY: our process, or a child of one, which is not reaped.
-        assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
+        drop(pid);
         other.wait();
+    }
+}
+
+/// A process, ours or the child of one of ours, that is not reaped and is killed when the test is done with it.
+struct KilledAtTheEnd(i32);
+
+impl Drop for KilledAtTheEnd {
+    fn drop(&mut self) {
+        // SAFETY: a plain system call.
+        unsafe { libc::kill(self.0, libc::SIGKILL) };
     }
 }
 

@@ -75,14 +75,14 @@ fn is_whole_or_not_there<T>(test: &str, named: &Named<T>) {
                 whole += 1;
             }
             Err(Error::NotFound { .. }) => {
-                assert_eq!(shm.used(), empty, "a file without a name, killed at stop {stop}");
+                shm.settles_at(empty, &format!("a file without a name, killed at stop {stop}"));
                 (named.works)((named.create)(&name).expect("nobody has the name"));
                 absent += 1;
             }
             Err(other) => panic!("half born, killed at stop {stop}: {other}"),
         }
         skep::Segment::unlink(&name).unwrap();
-        assert_eq!(shm.used(), empty, "memory without a name, killed at stop {stop}");
+        shm.settles_at(empty, &format!("memory without a name, killed at stop {stop}"));
     });
     assert!(whole > 1 && absent > 10, "{whole} times whole, {absent} times not there");
 }

@@ -1,7 +1,7 @@
 //! Other namespaces: processes whose pids mean nothing here, and processes without `/proc`.
 
 use crate::common::Other;
-use crate::scene::{Scene, open_mutex};
+use crate::scene::{HANG, Scene, open_mutex};
 use skep::{Error, Mismatch, Mutex, Pipe, SimpleQueue};
 use std::ffi::CStr;
 use std::io;
@@ -51,6 +51,17 @@ impl PrivateShm {
         // SAFETY: as above.
         assert_eq!(unsafe { libc::statvfs(c"/dev/shm".as_ptr(), &raw mut facts) }, 0);
         self.is_private.then(|| (facts.f_files - facts.f_ffree, facts.f_blocks - facts.f_bfree))
+    }
+}
+
+impl PrivateShm {
+    /// Waits until so much is used again. A process that another test is just forking off has this one's files for a moment.
+    pub fn settles_at(&self, used: Option<(u64, u64)>, leaked: &str) {
+        let end = std::time::Instant::now() + HANG;
+        while self.used() != used {
+            assert!(std::time::Instant::now() < end, "{leaked}: {:?} and not {used:?}", self.used());
+            std::thread::yield_now();
+        }
     }
 }
 
