@@ -1,5 +1,6 @@
 //! What can go wrong, in small enums. An operation that refuses a value hands it back.
 
+use std::convert::Infallible;
 use std::io;
 
 /// Why an object could not be created, attached or cloned.
@@ -271,6 +272,21 @@ pub enum LockError<G> {
     /// See [`Error::Corrupt`].
     #[error("the lock's shared memory is corrupt: some process wrote where it may not")]
     Corrupt,
+}
+
+impl<G> LockError<G> {
+    /// The guard in [`OwnerDied`](Self::OwnerDied); any other error as it is, without a guard in its type.
+    pub(crate) fn into_guard(self) -> Result<G, LockError<Infallible>> {
+        Err(match self {
+            LockError::OwnerDied(guard) => return Ok(guard),
+            LockError::WouldBlock => LockError::WouldBlock,
+            LockError::Timeout => LockError::Timeout,
+            LockError::WouldDeadlock => LockError::WouldDeadlock,
+            LockError::Unrecoverable => LockError::Unrecoverable,
+            LockError::Forked => LockError::Forked,
+            LockError::Corrupt => LockError::Corrupt,
+        })
+    }
 }
 
 impl<G> std::fmt::Debug for LockError<G> {

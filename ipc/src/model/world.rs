@@ -17,7 +17,8 @@ struct Inner {
     entries: Box<[Entry]>,
     /// What the kernel knows: the locks on the entries. 1: somebody holds it.
     locked: Box<[AtomicU32]>,
-    repairing: loom::sync::Mutex<()>,
+    /// The right to repair. 1: somebody has it. Not loom's mutex, which a death in its holder's hands would poison.
+    repairing: AtomicU32,
 }
 
 impl World {
@@ -26,7 +27,7 @@ impl World {
         World(Arc::new(Inner {
             entries: (0..peers).map(|_| Entry::new()).collect(),
             locked: (0..peers).map(|_| AtomicU32::new(0)).collect(),
-            repairing: loom::sync::Mutex::new(()),
+            repairing: AtomicU32::new(0),
         }))
     }
 
@@ -69,11 +70,11 @@ impl World {
     }
 
     fn lock(&self, place: usize) -> bool {
-        self.0.locked[place].compare_exchange(0, 1, AcqRel, Acquire).is_ok()
+        lock(&self.0.locked[place])
     }
 
     fn unlock(&self, place: usize) {
-        self.0.locked[place].store(0, Release);
+        unlock(&self.0.locked[place]);
     }
 }
 
@@ -86,23 +87,32 @@ impl Membership for World {
         if !self.lock(peer) {
             return None;
         }
-        // Killed in `settle`, the repairer lets go of the lock, as the kernel does for it.
-        let _seized = Seized(self, peer);
+        let _seized = Held(&self.0.locked[peer]);
         Some(settle())
     }
 
     fn exclusively<R>(&self, repair: impl FnOnce() -> R) -> Option<R> {
-        // A death unwinds through here and lets go of the lock, as the kernel does.
-        let _repairer = self.0.repairing.try_lock().ok()?;
+        if !lock(&self.0.repairing) {
+            return None;
+        }
+        let _repairer = Held(&self.0.repairing);
         Some(repair())
     }
 }
 
-/// A place's lock, until dropped.
-struct Seized<'a>(&'a World, usize);
+fn lock(word: &AtomicU32) -> bool {
+    word.compare_exchange(0, 1, AcqRel, Acquire).is_ok()
+}
 
-impl Drop for Seized<'_> {
+fn unlock(word: &AtomicU32) {
+    word.store(0, Release);
+}
+
+/// One of the kernel's locks, until dropped; a death unwinds through here and lets go of it, as the kernel does.
+struct Held<'a>(&'a AtomicU32);
+
+impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.0.unlock(self.1);
+        unlock(self.0);
     }
 }
