@@ -236,6 +236,9 @@ pub enum WaitError {
     /// It is not so now (for the forms with a timeout: until the time was over).
     #[error("it was not so until the time was over")]
     Timeout,
+    /// This handle itself is what it would wait for.
+    #[error("this handle would wait for itself: end first what it has begun")]
+    WouldDeadlock,
     /// See [`Error::Forked`].
     #[error("this handle belongs to the process that forked: attach anew in the child")]
     Forked,

@@ -6,6 +6,7 @@
 #![cfg(loom)]
 
 mod event;
+mod once;
 mod pipe;
 mod queue;
 mod queue_deaths;

@@ -10,6 +10,7 @@
 //! `owned.rs` is what their control words share that name an owner.
 
 pub(crate) mod event;
+pub(crate) mod once;
 mod owned;
 pub(crate) mod rwlock;
 
@@ -29,5 +30,6 @@ pub use {
     event::Event,
     guard::MutexGuard,
     mutex::Mutex,
+    once::{Once, OnceState},
     rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard},
 };

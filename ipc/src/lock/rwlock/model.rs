@@ -105,6 +105,13 @@ impl<T: Pod> RwLockPeer<T> {
         granted(self.lock.try_write())
     }
 
+    /// Begins to wait for readers, if there is no other writer, and gives up: a writer whose time is over.
+    pub fn begin_write_and_give_up(&self) {
+        if self.lock.claim_word().is_ok() {
+            self.lock.give_up();
+        }
+    }
+
     /// Says that the value is in order.
     pub fn mark_consistent(&self) {
         self.lock.mark_consistent();

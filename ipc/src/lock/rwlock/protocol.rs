@@ -194,7 +194,7 @@ impl<'a> Lock<'a> {
         if self.is_drained() {
             return self.begin_writing();
         }
-        self.free(self.is_suspect());
+        self.give_up();
         Err(Refusal::Busy)
     }
 
@@ -211,7 +211,7 @@ impl<'a> Lock<'a> {
         if wait(&self.control.drained, until, || self.is_drained().then_some(()), check).is_some() {
             return self.begin_writing();
         }
-        self.free(self.is_suspect());
+        self.give_up();
         Err(Refusal::Busy)
     }
 
@@ -228,7 +228,7 @@ impl<'a> Lock<'a> {
 
     /// W1 and W2.
     #[inline]
-    fn claim_word(&self) -> Result<(), Refusal> {
+    pub(crate) fn claim_word(&self) -> Result<(), Refusal> {
         let seen = self.claimable()?;
         let mine = Owned::by(self.me, DRAINING | seen.state() & SUSPECT);
         // W1 pairs with W5
@@ -258,6 +258,11 @@ impl<'a> Lock<'a> {
             }
             Err(_) => Err(Refusal::Corrupt),
         }
+    }
+
+    /// W5 and W6, after `DRAINING`.
+    pub(crate) fn give_up(&self) {
+        self.free(self.is_suspect());
     }
 
     /// W5 and W6, after `WRITING`.
