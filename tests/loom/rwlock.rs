@@ -48,6 +48,30 @@ fn a_reader_beside_a_writer_sees_the_value_before_or_after() {
     });
 }
 
+/// Without sleepers, whose announcements bring fences of their own.
+#[test]
+fn attempts_exclude_each_other() {
+    report("rwlock, try_read beside try_write", || {
+        let outcomes = Outcomes::new();
+        let seen = outcomes.clone();
+        let explored = explore(3, move || {
+            let lock = RwLock::new(0, 2);
+            let [a, b] = peers(&lock);
+            let writer = spawn(move || a.try_write(1).is_some());
+            let read = b.try_read().flatten();
+            seen.saw((read, writer.join().unwrap()));
+        });
+        outcomes.are_exactly(&[
+            (Some(0), true),  // read, then written
+            (Some(1), true),  // written, then read
+            (None, true),     // the reader met the writer
+            (Some(0), false), // the writer met the reader
+            (None, false),    // each met the other
+        ]);
+        explored
+    });
+}
+
 #[test]
 fn writers_exclude_each_other() {
     report("rwlock, two writers that add", || {

@@ -127,7 +127,7 @@ impl<'a> Lock<'a> {
     /// R0 to R4.
     #[inline]
     pub(crate) fn try_read(&self) -> Taken {
-        let (seen, writer) = self.look(Acquire)?; // R0
+        let (seen, writer) = self.look(Relaxed)?; // R0: R3 looks again, and who reads already has seen all there is
         if writer == Some(self.me) {
             return Err(Refusal::WouldDeadlock);
         }
@@ -142,8 +142,8 @@ impl<'a> Lock<'a> {
         self.claim().store(READING, Relaxed); // R1 pairs with W3
         fault::point("rwlock: reader claimed");
         fence(SeqCst); // R2 pairs with W2
+        // R3 pairs with W5
         match self.look(Acquire) {
-            // R3 pairs with W5
             Ok((seen, None)) => {
                 fault::point("rwlock: reader in");
                 self.guards.set(1);
@@ -199,7 +199,6 @@ impl<'a> Lock<'a> {
     }
 
     /// W1 to W4; gives up with `Busy` once the time is over. `check` is that of [`wait`].
-    #[cold]
     pub(crate) fn write(&self, until: Until, mut check: impl FnMut() -> bool) -> Taken {
         let claim = || unless_busy(self.claim_word());
         wait(&self.control.writers, until, claim, &mut check).unwrap_or(Err(Refusal::Busy))?;
@@ -253,8 +252,8 @@ impl<'a> Lock<'a> {
         fault::point("rwlock: drained");
         match self.control.word.compare_exchange(seen.0, next.0, Acquire, Relaxed) {
             Ok(_) => {
-                fault::point("rwlock: writing");
-                Ok(suspect) // W4
+                fault::point("rwlock: writing"); // W4
+                Ok(suspect)
             }
             Err(_) => Err(Refusal::Corrupt),
         }
