@@ -1,5 +1,6 @@
 //! What can go wrong, in small enums. An operation that refuses a value hands it back.
 
+use std::convert::Infallible;
 use std::io;
 
 /// Why an object could not be created, attached or cloned.
@@ -248,6 +249,9 @@ pub enum WaitError {
     /// It is not so now (for the forms with a timeout: until the time was over).
     #[error("it was not so until the time was over")]
     Timeout,
+    /// This handle itself is what it would wait for.
+    #[error("this handle would wait for itself: end first what it has begun")]
+    WouldDeadlock,
     /// See [`Error::Forked`].
     #[error("this handle belongs to the process that forked: attach anew in the child")]
     Forked,
@@ -284,6 +288,21 @@ pub enum LockError<G> {
     /// See [`Error::Corrupt`].
     #[error("the lock's shared memory is corrupt: some process wrote where it may not")]
     Corrupt,
+}
+
+impl<G> LockError<G> {
+    /// The guard in [`OwnerDied`](Self::OwnerDied); any other error as it is, without a guard in its type.
+    pub(crate) fn into_guard(self) -> Result<G, LockError<Infallible>> {
+        Err(match self {
+            LockError::OwnerDied(guard) => return Ok(guard),
+            LockError::WouldBlock => LockError::WouldBlock,
+            LockError::Timeout => LockError::Timeout,
+            LockError::WouldDeadlock => LockError::WouldDeadlock,
+            LockError::Unrecoverable => LockError::Unrecoverable,
+            LockError::Forked => LockError::Forked,
+            LockError::Corrupt => LockError::Corrupt,
+        })
+    }
 }
 
 impl<G> std::fmt::Debug for LockError<G> {

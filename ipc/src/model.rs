@@ -24,6 +24,8 @@
 mod world;
 
 pub use crate::lock::event::model::Event;
+pub use crate::lock::once::model::{Once, OncePeer};
+pub use crate::lock::rwlock::model::{RwLock, RwLockPeer};
 pub use crate::pipe::model::{Pipe, Receiver, Sender};
 pub use world::World;
 

@@ -6,9 +6,11 @@
 #![cfg(loom)]
 
 mod event;
+mod once;
 mod pipe;
 mod queue;
 mod queue_deaths;
 mod queue_leases;
 mod queue_sleep;
+mod rwlock;
 mod support;

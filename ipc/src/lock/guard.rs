@@ -60,19 +60,10 @@ impl<'a, T: Pod> LockError<MutexGuard<'a, T>> {
     /// # Errors
     /// All but [`OwnerDied`](Self::OwnerDied), without a guard in them, so that they can be passed up.
     pub fn recover(self, repair: impl FnOnce(&mut T)) -> Result<MutexGuard<'a, T>, LockError<Infallible>> {
-        Err(match self {
-            LockError::OwnerDied(mut guard) => {
-                repair(&mut guard);
-                guard.mark_consistent();
-                return Ok(guard);
-            }
-            LockError::WouldBlock => LockError::WouldBlock,
-            LockError::Timeout => LockError::Timeout,
-            LockError::WouldDeadlock => LockError::WouldDeadlock,
-            LockError::Unrecoverable => LockError::Unrecoverable,
-            LockError::Forked => LockError::Forked,
-            LockError::Corrupt => LockError::Corrupt,
-        })
+        let mut guard = self.into_guard()?;
+        repair(&mut guard);
+        guard.mark_consistent();
+        Ok(guard)
     }
 }
 

@@ -7,8 +7,12 @@
 //! - `raw_sync.rs`: where users of the `raw_sync` crate find its words
 //!
 //! The others have no robust form there. Each is a folder: `protocol.rs` (the words, their steps, a kill at each), `handle.rs`, and `model.rs` for models.
+//! `owned.rs` is what their control words share that name an owner.
 
 pub(crate) mod event;
+pub(crate) mod once;
+mod owned;
+pub(crate) mod rwlock;
 
 #[cfg(not(loom))]
 mod guard;
@@ -22,4 +26,10 @@ mod raw_sync;
 #[cfg(all(feature = "raw_sync", not(loom)))]
 pub use raw_sync::RawParts;
 #[cfg(not(loom))]
-pub use {event::Event, guard::MutexGuard, mutex::Mutex};
+pub use {
+    event::Event,
+    guard::MutexGuard,
+    mutex::Mutex,
+    once::{Once, OnceState},
+    rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
