@@ -8,6 +8,7 @@
 //! | messages of any length from one process to another, in place | [`pipe`], [`Pipe`], [`Sender`], [`Receiver`], [`Connection`] |
 //! | a value that one process at a time holds, whose holder may die | [`Mutex`] |
 //! | a flag that processes wait for | [`Event`] |
+//! | a number of permits, whose holders may die | [`Semaphore`], [`Permit`] |
 //! | several of these in one segment | [`shared_struct!`], [`Part`] |
 //! | shared memory for objects of your own | [`Segment`], [`Blueprint`] |
 //!

@@ -4,6 +4,7 @@
 //! - [`Pipe`]: messages of any length from one [`Sender`] to one [`Receiver`], written and read in place.
 //! - [`Mutex`]: a value that one thread of one process holds at a time.
 //! - [`Event`]: a flag that processes wait for.
+//! - [`Semaphore`]: a number of permits that processes take and give back.
 //! - [`shared_struct!`]: several of these in one segment.
 //!
 //! Anonymous objects travel to other processes by file descriptor; named ones are found under `/dev/shm`. Whether a participant lives is
@@ -57,9 +58,12 @@ pub use fault::armed as faults;
 pub use lock::RawParts;
 #[cfg(not(loom))]
 pub use {
-    error::{Error, GetError, LockError, Mismatch, PutBatchError, PutError, RecvError, SendError, WaitError},
+    error::{
+        Error, GetError, LockError, Mismatch, PutBatchError, PutError, RecvError, ReleaseError, SendError,
+        WaitError,
+    },
     header::{Blueprint, Item, Kind},
-    lock::{Event, Mutex, MutexGuard},
+    lock::{Event, Mutex, MutexGuard, Permit, Semaphore, SemaphoreSetup},
     part::{Part, PartOptions, Place, Seat},
     pipe::{Connection, Pipe, ReadGrant, Receiver, Sender, WriteGrant, pipe},
     queue::{QueueOptions, SimpleQueue},

@@ -16,6 +16,7 @@
 mod world;
 
 pub use crate::lock::event::model::Event;
+pub use crate::lock::semaphore::model::{Semaphore, SemaphorePeer};
 pub use crate::pipe::model::{Pipe, Receiver, Sender};
 pub use world::World;
 

@@ -10,4 +10,5 @@ mod pipe;
 mod queue;
 mod queue_deaths;
 mod queue_sleep;
+mod semaphore;
 mod support;
