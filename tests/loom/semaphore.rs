@@ -96,11 +96,12 @@ fn a_permit_goes_from_hand_to_hand() {
 
 /// Peer 0 runs `life` and is killed at step k, beside peer 1's `beside`; peer 2 mends. Then all that is left are the permits that there should be.
 fn killed(
+    preemptions: usize,
     permits: u32,
     life: impl Fn(&SemaphorePeer) + Send + Sync + Clone + 'static,
     beside: impl Fn(&SemaphorePeer) + Send + Sync + Clone + 'static,
 ) -> Explored {
-    kill_at_every_step(2, move |k| {
+    kill_at_every_step(preemptions, move |k| {
         let semaphore = Semaphore::new(permits, permits, 3);
         let [a, b, c] = [0, 1, 2].map(|n| semaphore.take_part(n));
         let (kernel, life) = (semaphore.clone(), life.clone());
@@ -123,9 +124,9 @@ fn a_killed_holder_gives_back_what_it_held() {
             p.give_back(1);
         }
     };
-    report("killed: take and give, beside take and give", || killed(1, take_and_give, take_and_give));
+    report("killed: take and give, beside take and give", || killed(2, 1, take_and_give, take_and_give));
     report("killed: take two of two, beside take and give", || {
-        killed(2, |p| assert!(p.try_acquire(2) || p.try_acquire(1)), take_and_give)
+        killed(2, 2, |p| assert!(p.try_acquire(2) || p.try_acquire(1)), take_and_give)
     });
 }
 
@@ -138,7 +139,7 @@ fn a_change_is_not_taken_for_an_earlier_one() {
         p.try_acquire(1);
     };
     report("killed: take, give, take, beside take and give", || {
-        killed(2, to_and_fro, |p| {
+        killed(1, 2, to_and_fro, |p| {
             assert!(p.try_acquire(1));
             p.give_back(1);
         })
@@ -179,30 +180,24 @@ fn a_killed_releaser_has_released_or_not() {
     });
 }
 
-/// Peer 0 dies with a permit in its hands, or in the middle of taking it; peer 1 mends for it and is killed at step k, so does peer 2 until its end.
+/// Peer 0 dies at any step of taking a permit, or with it in its hands; a mender is killed at step k, beside another participant; a last one mends again.
 #[test]
 fn a_mender_killed_at_any_step_is_followed_by_another() {
-    // Where peer 0 dies: while it takes (about a dozen steps), and after that.
-    for deaths in 0..14 {
-        report(&format!("killed mender, of one killed at step {deaths}"), || {
+    // The last of them are after the end.
+    for death in 0..13 {
+        report(&format!("killed mender, for one killed at step {death}"), || {
             kill_at_every_step(2, move |k| {
-                let semaphore = Semaphore::new(1, 1, 4);
-                let [a, b, c, d] = [0, 1, 2, 3].map(|n| semaphore.take_part(n));
-                process(Some(deaths), || {
-                    a.try_acquire(1);
-                });
+                let semaphore = Semaphore::new(2, 2, 3);
+                let [a, b, c] = [0, 1, 2].map(|n| semaphore.take_part(n));
+                process(Some(death), || a.try_acquire(1));
                 semaphore.died(0);
-                let kernel = semaphore.clone();
-                let mender = spawn(move || {
-                    let lived = process(k, || b.recover());
-                    kernel.died(1);
-                    lived.is_none()
-                });
-                if d.try_acquire(1) {
-                    d.give_back(1);
+                let mending = semaphore.clone();
+                let mender = spawn(move || process(k, || mending.mend(0)).is_none());
+                if b.try_acquire(1) {
+                    b.give_back(1);
                 }
                 let was_killed = mender.join().unwrap();
-                whole(&semaphore, &c, 1);
+                whole(&semaphore, &c, 2);
                 was_killed
             })
         });
@@ -235,7 +230,7 @@ fn a_killed_holder_leaves_nobody_asleep() {
 #[test]
 fn a_killed_sleeper_does_not_keep_a_permit_from_another() {
     report("killed sleeper beside a sleeper", || {
-        kill_at_every_step(2, |k| {
+        kill_at_every_step(1, |k| {
             let semaphore = Semaphore::new(0, 1, 3);
             let [a, b, c] = [0, 1, 2].map(|n| semaphore.take_part(n));
             let kernel = semaphore.clone();

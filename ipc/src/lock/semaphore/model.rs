@@ -49,6 +49,11 @@ impl Semaphore {
         (available, total)
     }
 
+    /// Mends for the dead participant `number`, which nobody else does meanwhile; its place stays a dead one's.
+    pub fn mend(&self, number: usize) {
+        self.permits().mend(number);
+    }
+
     fn permits(&self) -> Permits<'_> {
         let claims = NonNull::from(&self.0.claims[0]);
         // SAFETY: the box lives as long as the memory that `self` holds, and does not move.
