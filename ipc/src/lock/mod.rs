@@ -2,7 +2,8 @@
 //!
 //! The mutex is the C library's:
 //! - `pthread.rs`: the robust mutex, as typed calls
-//! - `mutex.rs`: [`Mutex`]; which deaths leave what
+//! - `robust.rs`: a value with such a mutex around it; which deaths leave what
+//! - `mutex.rs`: [`Mutex`]
 //! - `guard.rs`: [`MutexGuard`]
 //! - `raw_sync.rs`: where users of the `raw_sync` crate find its words
 //!
@@ -19,6 +20,8 @@ mod mutex;
 mod pthread;
 #[cfg(all(feature = "raw_sync", not(loom)))]
 mod raw_sync;
+#[cfg(not(loom))]
+mod robust;
 
 #[cfg(all(feature = "raw_sync", not(loom)))]
 pub use raw_sync::RawParts;
