@@ -3,6 +3,7 @@
 //! - [`SimpleQueue`]: a bounded first-in-first-out queue with any number of producers and consumers.
 //! - [`Pipe`]: messages of any length from one [`Sender`] to one [`Receiver`], written and read in place.
 //! - [`Mutex`]: a value that one thread of one process holds at a time.
+//! - [`RLock`]: the same, whose holder may lock again.
 //! - [`Event`]: a flag that processes wait for.
 //! - [`Semaphore`]: a number of permits that processes take and give back.
 //! - [`shared_struct!`]: several of these in one segment.
@@ -63,7 +64,7 @@ pub use {
         WaitError,
     },
     header::{Blueprint, Item, Kind},
-    lock::{Event, Mutex, MutexGuard, Permit, Semaphore, SemaphoreSetup},
+    lock::{Event, Mutex, MutexGuard, Permit, RLock, RLockGuard, Semaphore, SemaphoreSetup},
     part::{Part, PartOptions, Place, Seat},
     pipe::{Connection, Pipe, ReadGrant, Receiver, Sender, WriteGrant, pipe},
     queue::{QueueOptions, SimpleQueue},

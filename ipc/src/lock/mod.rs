@@ -5,6 +5,7 @@
 //! - `robust.rs`: a value with such a mutex around it; which deaths leave what
 //! - `mutex.rs`: [`Mutex`]
 //! - `guard.rs`: [`MutexGuard`]
+//! - `rlock.rs`: [`RLock`]; the same for a holder who locks again
 //! - `raw_sync.rs`: where users of the `raw_sync` crate find its words
 //!
 //! The others have no robust form there. Each is a folder: `protocol.rs` (the words, their steps, a kill at each), `handle.rs`, and `model.rs` for models.
@@ -21,6 +22,8 @@ mod pthread;
 #[cfg(all(feature = "raw_sync", not(loom)))]
 mod raw_sync;
 #[cfg(not(loom))]
+mod rlock;
+#[cfg(not(loom))]
 mod robust;
 
 #[cfg(all(feature = "raw_sync", not(loom)))]
@@ -30,5 +33,6 @@ pub use {
     event::Event,
     guard::MutexGuard,
     mutex::Mutex,
+    rlock::{RLock, RLockGuard},
     semaphore::{Permit, Semaphore, SemaphoreSetup},
 };
