@@ -77,7 +77,7 @@ impl Lock for Checking {
 ///     }
 /// }
 /// let job = Job::anonymous((0, ()))?;
-/// *job.progress.lock()? += 1;
+/// *job.progress.lock().expect("nobody dies") += 1;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
