@@ -186,7 +186,7 @@ fn a_mender_killed_at_any_step_is_followed_by_another() {
     // The last of them are after the end.
     for death in 0..13 {
         report(&format!("killed mender, for one killed at step {death}"), || {
-            kill_at_every_step(2, move |k| {
+            kill_at_every_step(1, move |k| {
                 let semaphore = Semaphore::new(2, 2, 3);
                 let [a, b, c] = [0, 1, 2].map(|n| semaphore.take_part(n));
                 process(Some(death), || a.try_acquire(1));

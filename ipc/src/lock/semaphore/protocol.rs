@@ -78,6 +78,8 @@ use crate::wait::{Until, WaitWord, wait};
 pub(crate) const MOST: u32 = i32::MAX as u32;
 
 const AUTHOR_BITS: u32 = 12;
+#[cfg(not(loom))]
+const _: () = assert!(crate::header::MAX_PEERS <= 1 << AUTHOR_BITS);
 /// Where a participant's numbers end.
 const LAST: u64 = u64::MAX >> AUTHOR_BITS;
 /// A participant's first change; the number before it is that of the state at birth, of which participant 0 is the author.
@@ -273,7 +275,7 @@ impl<'a> Permits<'a> {
         loop {
             let (last, pool) = self.last()?;
             if self.is_still(last) {
-                return Ok(pool);
+                return if pool.available <= pool.total { Ok(pool) } else { Err(Refusal::Corrupt) };
             }
         }
     }
