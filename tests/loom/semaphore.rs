@@ -146,6 +146,33 @@ fn a_change_is_not_taken_for_an_earlier_one() {
     });
 }
 
+/// Peer 0 takes one, gives it back, and is about to take both: until it has, there is one for peer 1.
+#[test]
+fn nobody_is_refused_for_a_change_that_was_not_made() {
+    report("killed: take, give, take two, beside take", || {
+        kill_at_every_step(1, |k| {
+            let semaphore = Semaphore::new(2, 2, 3);
+            let [a, b, c] = [0, 1, 2].map(|n| semaphore.take_part(n));
+            let kernel = semaphore.clone();
+            let mortal = spawn(move || {
+                let lived = process(k, || {
+                    a.try_acquire(1);
+                    a.give_back(1);
+                    a.try_acquire(2);
+                });
+                kernel.died(0);
+                lived.is_none()
+            });
+            let got = b.try_acquire(1);
+            let was_killed = mortal.join().unwrap();
+            assert!(got || semaphore.pool() == (0, 2), "refused, with a permit free all the time");
+            b.give_back(u32::from(got));
+            whole(&semaphore, &c, 2);
+            was_killed
+        })
+    });
+}
+
 /// Peer 0 is killed while it releases one: there are two permits then, or one.
 #[test]
 fn a_killed_releaser_has_released_or_not() {
