@@ -252,6 +252,29 @@ pub enum WaitError {
     /// This handle itself is what it would wait for.
     #[error("this handle would wait for itself: end first what it has begun")]
     WouldDeadlock,
+    /// It never will be so: more is wanted than there can be.
+    #[error("more is wanted than there can be: ask for less, or create the object with a higher bound")]
+    TooMany,
+    /// See [`Error::Forked`].
+    #[error("this handle belongs to the process that forked: attach anew in the child")]
+    Forked,
+    /// See [`Error::Corrupt`].
+    #[error("the shared memory is corrupt: some process wrote where it may not")]
+    Corrupt,
+}
+
+/// Why a semaphore got no new permits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReleaseError {
+    /// There would be more than there may be; nothing has changed.
+    #[error(
+        "the semaphore would have more than {bound} permits, free and held: something was released too often"
+    )]
+    TooMany {
+        /// How many there may be.
+        bound: u32,
+    },
     /// See [`Error::Forked`].
     #[error("this handle belongs to the process that forked: attach anew in the child")]
     Forked,

@@ -3,9 +3,11 @@
 //! - [`SimpleQueue`]: a bounded first-in-first-out queue with any number of producers and consumers.
 //! - [`Pipe`]: messages of any length from one [`Sender`] to one [`Receiver`], written and read in place.
 //! - [`Mutex`]: a value that one thread of one process holds at a time.
+//! - [`RLock`]: the same, whose holder may lock again.
 //! - [`RwLock`]: a value that many read at a time, or one writes.
 //! - [`Event`]: a flag that processes wait for.
 //! - [`Once`]: what one participant does for all.
+//! - [`Semaphore`]: a number of permits that processes take and give back.
 //! - [`shared_struct!`]: several of these in one segment.
 //!
 //! Anonymous objects travel to other processes by file descriptor; named ones are found under `/dev/shm`. Whether a participant lives is
@@ -59,9 +61,15 @@ pub use fault::armed as faults;
 pub use lock::RawParts;
 #[cfg(not(loom))]
 pub use {
-    error::{Error, GetError, LockError, Mismatch, PutBatchError, PutError, RecvError, SendError, WaitError},
+    error::{
+        Error, GetError, LockError, Mismatch, PutBatchError, PutError, RecvError, ReleaseError, SendError,
+        WaitError,
+    },
     header::{Blueprint, Item, Kind},
-    lock::{Event, Mutex, MutexGuard, Once, OnceState, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    lock::{
+        Event, Mutex, MutexGuard, Once, OnceState, Permit, RLock, RLockGuard, RwLock, RwLockReadGuard,
+        RwLockWriteGuard, Semaphore, SemaphoreSetup,
+    },
     part::{Part, PartOptions, Place, Seat},
     pipe::{Connection, Pipe, ReadGrant, Receiver, Sender, WriteGrant, pipe},
     queue::{Lease, QueueOptions, SimpleQueue},

@@ -73,6 +73,7 @@ mod world;
 pub use crate::lock::event::model::Event;
 pub use crate::lock::once::model::{Once, OncePeer};
 pub use crate::lock::rwlock::model::{RwLock, RwLockPeer};
+pub use crate::lock::semaphore::model::{Semaphore, SemaphorePeer};
 pub use crate::pipe::model::{Pipe, Receiver, Sender};
 pub use world::World;
 

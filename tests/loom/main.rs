@@ -13,4 +13,5 @@ mod queue_deaths;
 mod queue_leases;
 mod queue_sleep;
 mod rwlock;
+mod semaphore;
 mod support;

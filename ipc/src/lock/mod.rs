@@ -2,8 +2,10 @@
 //!
 //! The mutex is the C library's:
 //! - `pthread.rs`: the robust mutex, as typed calls
-//! - `mutex.rs`: [`Mutex`]; which deaths leave what
+//! - `robust.rs`: a value with such a mutex around it; which deaths leave what
+//! - `mutex.rs`: [`Mutex`]
 //! - `guard.rs`: [`MutexGuard`]
+//! - `rlock.rs`: [`RLock`]; the same for a holder who locks again
 //! - `raw_sync.rs`: where users of the `raw_sync` crate find its words
 //!
 //! The others have no robust form there. Each is a folder: `protocol.rs` (the words, their steps, a kill at each), `handle.rs`, and `model.rs` for models.
@@ -13,6 +15,7 @@ pub(crate) mod event;
 pub(crate) mod once;
 mod owned;
 pub(crate) mod rwlock;
+pub(crate) mod semaphore;
 
 #[cfg(not(loom))]
 mod guard;
@@ -22,6 +25,10 @@ mod mutex;
 mod pthread;
 #[cfg(all(feature = "raw_sync", not(loom)))]
 mod raw_sync;
+#[cfg(not(loom))]
+mod rlock;
+#[cfg(not(loom))]
+mod robust;
 
 #[cfg(all(feature = "raw_sync", not(loom)))]
 pub use raw_sync::RawParts;
@@ -31,5 +38,7 @@ pub use {
     guard::MutexGuard,
     mutex::Mutex,
     once::{Once, OnceState},
+    rlock::{RLock, RLockGuard},
     rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard},
+    semaphore::{Permit, Semaphore, SemaphoreSetup},
 };
