@@ -7,6 +7,7 @@
 //! | items from any number of producers to any number of consumers | [`SimpleQueue`], [`QueueOptions`] |
 //! | messages of any length from one process to another, in place | [`pipe`], [`Pipe`], [`Sender`], [`Receiver`], [`Connection`] |
 //! | a value that one process at a time holds, whose holder may die | [`Mutex`] |
+//! | a condition on such a value, to wait for | [`Condvar`] |
 //! | a flag that processes wait for | [`Event`] |
 //! | several of these in one segment | [`shared_struct!`], [`Part`] |
 //! | shared memory for objects of your own | [`Segment`], [`Blueprint`] |

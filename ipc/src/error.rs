@@ -273,6 +273,21 @@ pub enum LockError<G> {
     Corrupt,
 }
 
+impl<G> LockError<G> {
+    /// The same, with what `change` makes of the guard.
+    pub fn map<H>(self, change: impl FnOnce(G) -> H) -> LockError<H> {
+        match self {
+            LockError::OwnerDied(guard) => LockError::OwnerDied(change(guard)),
+            LockError::WouldBlock => LockError::WouldBlock,
+            LockError::Timeout => LockError::Timeout,
+            LockError::WouldDeadlock => LockError::WouldDeadlock,
+            LockError::Unrecoverable => LockError::Unrecoverable,
+            LockError::Forked => LockError::Forked,
+            LockError::Corrupt => LockError::Corrupt,
+        }
+    }
+}
+
 impl<G> std::fmt::Debug for LockError<G> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

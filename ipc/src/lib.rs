@@ -3,6 +3,7 @@
 //! - [`SimpleQueue`]: a bounded first-in-first-out queue with any number of producers and consumers.
 //! - [`Pipe`]: messages of any length from one [`Sender`] to one [`Receiver`], written and read in place.
 //! - [`Mutex`]: a value that one thread of one process holds at a time.
+//! - [`Condvar`]: a condition on a mutex's value that processes wait for.
 //! - [`Event`]: a flag that processes wait for.
 //! - [`shared_struct!`]: several of these in one segment.
 //!
@@ -59,7 +60,7 @@ pub use lock::RawParts;
 pub use {
     error::{Error, GetError, LockError, Mismatch, PutBatchError, PutError, RecvError, SendError, WaitError},
     header::{Blueprint, Item, Kind},
-    lock::{Event, Mutex, MutexGuard},
+    lock::{Condvar, Event, Mutex, MutexGuard, Wakeup},
     part::{Part, PartOptions, Place, Seat},
     pipe::{Connection, Pipe, ReadGrant, Receiver, Sender, WriteGrant, pipe},
     queue::{QueueOptions, SimpleQueue},

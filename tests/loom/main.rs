@@ -5,6 +5,7 @@
 //! ```
 #![cfg(loom)]
 
+mod condvar;
 mod event;
 mod pipe;
 mod queue;

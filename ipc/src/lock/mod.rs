@@ -8,6 +8,7 @@
 //!
 //! The others have no robust form there. Each is a folder: `protocol.rs` (the words, their steps, a kill at each), `handle.rs`, and `model.rs` for models.
 
+pub(crate) mod condvar;
 pub(crate) mod event;
 
 #[cfg(not(loom))]
@@ -22,4 +23,9 @@ mod raw_sync;
 #[cfg(all(feature = "raw_sync", not(loom)))]
 pub use raw_sync::RawParts;
 #[cfg(not(loom))]
-pub use {event::Event, guard::MutexGuard, mutex::Mutex};
+pub use {
+    condvar::{Condvar, Wakeup},
+    event::Event,
+    guard::MutexGuard,
+    mutex::Mutex,
+};
