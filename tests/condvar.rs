@@ -73,8 +73,14 @@ fn the_other_process() {
             guard = changed.wait(guard).unwrap();
             guard[BACK] += 1;
         }
+        "wait until it is closed" => {
+            let mut guard = lock(&shop);
+            guard[WAITING] += 1;
+            drop(changed.wait_for(guard, |shop| shop[CLOSED] != 0));
+        }
         "take items" => {
             let mut guard = lock(&shop);
+            guard[WAITING] += 1;
             while guard[CLOSED] == 0 {
                 if guard[ITEMS] > 0 {
                     guard[ITEMS] -= 1;
@@ -149,7 +155,7 @@ fn a_notification_of_the_dead_is_passed_on() {
 fn a_dead_waiters_place_is_free_again() {
     let scene = Scene::new("condvar-places");
     for n in 1..=10 {
-        let other = scene.start("wait once");
+        let other = scene.start("wait until it is closed");
         let guard = scene.until_waiting(n);
         // It may have the notification of the one before already.
         scene.changed.notify_one().unwrap();
@@ -203,7 +209,8 @@ fn killed_takers_hold_up_nobody() {
         let mut guard = lock(&scene.shop);
         guard[ITEMS] += 1;
         scene.changed.notify_one().unwrap();
-        if random.below(3) == 0 {
+        // None is killed before it takes part.
+        if guard[WAITING] == 4 + kills && random.below(3) == 0 {
             drop(guard);
             (0..random.below(2000)).for_each(|_| std::hint::spin_loop());
             mortals.remove(random.below(3) as usize).kill();
