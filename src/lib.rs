@@ -9,6 +9,7 @@
 //! | a value that one process at a time holds, whose holder may die | [`Mutex`] |
 //! | a condition on such a value, to wait for | [`Condvar`] |
 //! | a flag that processes wait for | [`Event`] |
+//! | a point where processes wait for each other | [`Barrier`] |
 //! | several of these in one segment | [`shared_struct!`], [`Part`] |
 //! | shared memory for objects of your own | [`Segment`], [`Blueprint`] |
 //!

@@ -243,6 +243,33 @@ pub enum WaitError {
     Corrupt,
 }
 
+/// Why not all came to a barrier. The caller's own arrival has not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BarrierError {
+    /// Not all came until the time was over.
+    #[error("not all came until the time was over")]
+    Timeout,
+    /// Somebody aborted it, or reset it while the caller waited.
+    #[error("the barrier was aborted, or reset meanwhile: reset it, and wait again")]
+    Broken,
+    /// Participants died or left, and nobody has taken their places.
+    #[error("{lost} of the barrier's places are lost: start as many participants anew, or reset it")]
+    Incomplete {
+        /// How many places.
+        lost: usize,
+    },
+    /// Each place is a living participant's.
+    #[error("all places of the barrier are taken: drop a participant that has one")]
+    Full,
+    /// See [`Error::Forked`].
+    #[error("this handle belongs to the process that forked: attach anew in the child")]
+    Forked,
+    /// See [`Error::Corrupt`].
+    #[error("the barrier's shared memory is corrupt: some process wrote where it may not")]
+    Corrupt,
+}
+
 /// Why a lock was not taken, or was taken from a dead holder.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LockError<G> {

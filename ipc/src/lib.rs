@@ -5,6 +5,7 @@
 //! - [`Mutex`]: a value that one thread of one process holds at a time.
 //! - [`Condvar`]: a condition on a mutex's value that processes wait for.
 //! - [`Event`]: a flag that processes wait for.
+//! - [`Barrier`]: where a number of processes wait for each other.
 //! - [`shared_struct!`]: several of these in one segment.
 //!
 //! Anonymous objects travel to other processes by file descriptor; named ones are found under `/dev/shm`. Whether a participant lives is
@@ -58,9 +59,12 @@ pub use fault::armed as faults;
 pub use lock::RawParts;
 #[cfg(not(loom))]
 pub use {
-    error::{Error, GetError, LockError, Mismatch, PutBatchError, PutError, RecvError, SendError, WaitError},
+    error::{
+        BarrierError, Error, GetError, LockError, Mismatch, PutBatchError, PutError, RecvError, SendError,
+        WaitError,
+    },
     header::{Blueprint, Item, Kind},
-    lock::{Condvar, Event, Mutex, MutexGuard, Wakeup},
+    lock::{Barrier, BarrierWait, Condvar, Event, Mutex, MutexGuard, Wakeup},
     part::{Part, PartOptions, Place, Seat},
     pipe::{Connection, Pipe, ReadGrant, Receiver, Sender, WriteGrant, pipe},
     queue::{QueueOptions, SimpleQueue},

@@ -15,6 +15,7 @@
 
 mod world;
 
+pub use crate::lock::barrier::model::{Barrier, Failure};
 pub use crate::lock::condvar::model::{Begun, Condvar, Hold};
 pub use crate::lock::event::model::Event;
 pub use crate::pipe::model::{Pipe, Receiver, Sender};

@@ -5,6 +5,7 @@
 //! ```
 #![cfg(loom)]
 
+mod barrier;
 mod condvar;
 mod event;
 mod pipe;

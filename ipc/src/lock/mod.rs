@@ -8,6 +8,7 @@
 //!
 //! The others have no robust form there. Each is a folder: `protocol.rs` (the words, their steps, a kill at each), `handle.rs`, and `model.rs` for models.
 
+pub(crate) mod barrier;
 pub(crate) mod condvar;
 pub(crate) mod event;
 
@@ -24,6 +25,7 @@ mod raw_sync;
 pub use raw_sync::RawParts;
 #[cfg(not(loom))]
 pub use {
+    barrier::{Barrier, BarrierWait},
     condvar::{Condvar, Wakeup},
     event::Event,
     guard::MutexGuard,
