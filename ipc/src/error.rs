@@ -283,6 +283,33 @@ pub enum ReleaseError {
     Corrupt,
 }
 
+/// Why not all came to a barrier. The caller's own arrival has not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BarrierError {
+    /// Not all came until the time was over.
+    #[error("not all came until the time was over")]
+    Timeout,
+    /// Somebody aborted it, or reset it while the caller waited.
+    #[error("the barrier was aborted, or reset meanwhile: reset it, and wait again")]
+    Broken,
+    /// Participants died or left, and nobody has taken their places.
+    #[error("{lost} of the barrier's places are lost: start as many participants anew, or reset it")]
+    Incomplete {
+        /// How many places.
+        lost: usize,
+    },
+    /// Each place is a living participant's.
+    #[error("all places of the barrier are taken: drop a participant that has one")]
+    Full,
+    /// See [`Error::Forked`].
+    #[error("this handle belongs to the process that forked: attach anew in the child")]
+    Forked,
+    /// See [`Error::Corrupt`].
+    #[error("the barrier's shared memory is corrupt: some process wrote where it may not")]
+    Corrupt,
+}
+
 /// Why a lock was not taken, or was taken from a dead holder.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LockError<G> {
@@ -325,6 +352,29 @@ impl<G> LockError<G> {
             LockError::Forked => LockError::Forked,
             LockError::Corrupt => LockError::Corrupt,
         })
+    }
+
+    /// The same, with what `change` makes of the guard.
+    pub fn map<H>(self, change: impl FnOnce(G) -> H) -> LockError<H> {
+        match self.into_guard() {
+            Ok(guard) => LockError::OwnerDied(change(guard)),
+            Err(other) => other.of_another_guard(),
+        }
+    }
+}
+
+impl LockError<Infallible> {
+    /// The same refusal, to a caller whose success is a guard `G`.
+    pub(crate) fn of_another_guard<G>(self) -> LockError<G> {
+        match self {
+            LockError::OwnerDied(never) => match never {},
+            LockError::WouldBlock => LockError::WouldBlock,
+            LockError::Timeout => LockError::Timeout,
+            LockError::WouldDeadlock => LockError::WouldDeadlock,
+            LockError::Unrecoverable => LockError::Unrecoverable,
+            LockError::Forked => LockError::Forked,
+            LockError::Corrupt => LockError::Corrupt,
+        }
     }
 }
 

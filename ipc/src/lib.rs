@@ -5,9 +5,11 @@
 //! - [`Mutex`]: a value that one thread of one process holds at a time.
 //! - [`RLock`]: the same, whose holder may lock again.
 //! - [`RwLock`]: a value that many read at a time, or one writes.
-//! - [`Event`]: a flag that processes wait for.
-//! - [`Once`]: what one participant does for all.
+//! - [`Condvar`]: a condition on a mutex's value that processes wait for.
 //! - [`Semaphore`]: a number of permits that processes take and give back.
+//! - [`Event`]: a flag that processes wait for.
+//! - [`Barrier`]: where a number of processes wait for each other.
+//! - [`Once`]: what one participant does for all.
 //! - [`shared_struct!`]: several of these in one segment.
 //!
 //! Anonymous objects travel to other processes by file descriptor; named ones are found under `/dev/shm`. Whether a participant lives is
@@ -62,13 +64,13 @@ pub use lock::RawParts;
 #[cfg(not(loom))]
 pub use {
     error::{
-        Error, GetError, LockError, Mismatch, PutBatchError, PutError, RecvError, ReleaseError, SendError,
-        WaitError,
+        BarrierError, Error, GetError, LockError, Mismatch, PutBatchError, PutError, RecvError, ReleaseError,
+        SendError, WaitError,
     },
     header::{Blueprint, Item, Kind},
     lock::{
-        Event, Mutex, MutexGuard, Once, OnceState, Permit, RLock, RLockGuard, RwLock, RwLockReadGuard,
-        RwLockWriteGuard, Semaphore, SemaphoreSetup,
+        Barrier, BarrierWait, Condvar, Event, Mutex, MutexGuard, Once, OnceState, Permit, RLock, RLockGuard,
+        RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SemaphoreSetup, Wakeup,
     },
     part::{Part, PartOptions, Place, Seat},
     pipe::{Connection, Pipe, ReadGrant, Receiver, Sender, WriteGrant, pipe},

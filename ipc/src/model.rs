@@ -70,6 +70,8 @@
 
 mod world;
 
+pub use crate::lock::barrier::model::{Barrier, Failure};
+pub use crate::lock::condvar::model::{Begun, Condvar, Hold};
 pub use crate::lock::event::model::Event;
 pub use crate::lock::once::model::{Once, OncePeer};
 pub use crate::lock::rwlock::model::{RwLock, RwLockPeer};

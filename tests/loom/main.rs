@@ -5,6 +5,8 @@
 //! ```
 #![cfg(loom)]
 
+mod barrier;
+mod condvar;
 mod event;
 mod once;
 mod pipe;

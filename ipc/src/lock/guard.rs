@@ -33,6 +33,13 @@ impl<'a, T: Pod> MutexGuard<'a, T> {
     pub(super) fn new(mutex: &'a Mutex<T>) -> Self {
         MutexGuard { mutex, panicking: std::thread::panicking(), _not_send: PhantomData }
     }
+
+    /// The mutex that is locked.
+    #[inline]
+    pub(super) fn mutex(&self) -> &'a Mutex<T> {
+        self.mutex
+    }
+
     /// Says that the value is in order again after [`LockError::OwnerDied`]: later locks are ordinary ones.
     pub fn mark_consistent(&mut self) {
         self.mutex.0.mark_consistent(); // M1

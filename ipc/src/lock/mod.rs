@@ -11,6 +11,8 @@
 //! The others have no robust form there. Each is a folder: `protocol.rs` (the words, their steps, a kill at each), `handle.rs`, and `model.rs` for models.
 //! `owned.rs` is what their control words share that name an owner.
 
+pub(crate) mod barrier;
+pub(crate) mod condvar;
 pub(crate) mod event;
 pub(crate) mod once;
 mod owned;
@@ -34,6 +36,8 @@ mod robust;
 pub use raw_sync::RawParts;
 #[cfg(not(loom))]
 pub use {
+    barrier::{Barrier, BarrierWait},
+    condvar::{Condvar, Wakeup},
     event::Event,
     guard::MutexGuard,
     mutex::Mutex,

@@ -3,7 +3,7 @@
 
 use super::guard::MutexGuard;
 use super::pthread::Relock;
-use super::robust::{Lock, Robust, refused};
+use super::robust::{Lock, Robust};
 use crate::error::{Error, LockError};
 use crate::header::{Item, Kind};
 use crate::part::{Part, Place, Seat};
@@ -173,7 +173,7 @@ impl<T: Pod> Mutex<T> {
         &self,
         locked: Result<(), LockError<Infallible>>,
     ) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
-        locked.map_err(refused)?;
+        locked.map_err(LockError::of_another_guard)?;
         let guard = MutexGuard::new(self);
         if guard.is_suspect() { Err(LockError::OwnerDied(guard)) } else { Ok(guard) }
     }

@@ -4,7 +4,7 @@
 //! `OWNER_DIED` whatever the count was, and the next one starts with one.
 
 use super::pthread::Relock;
-use super::robust::{Lock, Robust, refused};
+use super::robust::{Lock, Robust};
 use crate::error::{Error, LockError};
 use crate::header::{Item, Kind};
 use crate::part::{Part, Place, Seat};
@@ -142,7 +142,7 @@ impl<T: Pod> RLock<T> {
         &self,
         locked: Result<(), LockError<Infallible>>,
     ) -> Result<RLockGuard<'_, T>, LockError<RLockGuard<'_, T>>> {
-        locked.map_err(refused)?;
+        locked.map_err(LockError::of_another_guard)?;
         let guard = RLockGuard { lock: self, panicking: std::thread::panicking(), _not_send: PhantomData };
         if guard.is_suspect() { Err(LockError::OwnerDied(guard)) } else { Ok(guard) }
     }

@@ -317,16 +317,3 @@ impl<T: Pod, L: Lock> Drop for Robust<T, L> {
         }
     }
 }
-
-/// A lock's refusal, for a caller whose success is a guard `G`.
-pub(super) fn refused<G>(error: LockError<Infallible>) -> LockError<G> {
-    match error {
-        LockError::OwnerDied(never) => match never {},
-        LockError::WouldBlock => LockError::WouldBlock,
-        LockError::Timeout => LockError::Timeout,
-        LockError::WouldDeadlock => LockError::WouldDeadlock,
-        LockError::Unrecoverable => LockError::Unrecoverable,
-        LockError::Forked => LockError::Forked,
-        LockError::Corrupt => LockError::Corrupt,
-    }
-}
