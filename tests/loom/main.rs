@@ -10,6 +10,7 @@ mod condvar;
 mod event;
 mod once;
 mod pipe;
+mod pipeline;
 mod queue;
 mod queue_deaths;
 mod queue_leases;
