@@ -78,6 +78,19 @@ fn the_other_process() {
             guard[WAITING] += 1;
             drop(changed.wait_for(guard, |shop| shop[CLOSED] != 0));
         }
+        "be notified, and die with the mutex" => {
+            let mut guard = shop.lock().unwrap();
+            guard[WAITING] += 1;
+            let _guard = changed.wait(guard).unwrap();
+            // SAFETY: ends this process.
+            unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+        }
+        "notify one of two" => {
+            while shop.lock().unwrap()[WAITING] < 2 {
+                std::thread::yield_now();
+            }
+            assert_eq!(changed.notify_one(), Ok(1));
+        }
         "take items" => {
             let mut guard = lock(&shop);
             guard[WAITING] += 1;
@@ -163,6 +176,24 @@ fn a_dead_waiters_place_is_free_again() {
         drop(guard);
     }
     assert_eq!(scene.changed.notify_all(), Ok(0));
+}
+
+/// All who live wait, and there is nobody else to lock the mutex and find out.
+#[test]
+fn who_waits_is_told_that_the_holder_of_the_mutex_died() {
+    let scene = Scene::new("condvar-holder");
+    let dying = scene.start("be notified, and die with the mutex");
+    let notifier = scene.start("notify one of two");
+    let mut shop = scene.until_waiting(1);
+    shop[WAITING] += 1;
+    match scene.changed.wait_timeout(shop, HANG) {
+        Err(LockError::OwnerDied((_, wakeup))) => {
+            assert_eq!(wakeup, Wakeup::Notified, "told, and not too late")
+        }
+        other => panic!("not told: {:?}", other.map(|_| ())),
+    }
+    notifier.finish();
+    dying.wait();
 }
 
 #[test]

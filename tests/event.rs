@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Other, Unlink, fresh_name, given_fd, in_forked_child, role};
-use skep::{Error, Event, Mismatch, Part, PartOptions, WaitError, shared_struct};
+use skep::{Error, Event, Mismatch, Mutex, Part, PartOptions, RwLock, WaitError, shared_struct};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -81,6 +81,30 @@ fn what_is_not_the_expected_part_is_refused() {
     }
     assert!(matches!(Other::from_fd(fd()), Err(Error::Mismatch(Mismatch::Item { .. }))));
     Signals::from_fd(fd()).unwrap();
+}
+
+#[test]
+fn an_impossible_number_of_participants_is_refused() {
+    for peers in [0, 1 << 20, usize::MAX] {
+        let refused = PartOptions::new().peers(peers).anonymous::<RwLock<u64>>(0);
+        assert!(matches!(refused, Err(Error::Peers { .. })), "{peers}");
+    }
+}
+
+/// However it was made: as itself, as a part, or as a part with options.
+#[test]
+fn a_mutex_made_as_a_part_is_opened_as_a_mutex() {
+    fn made_and_opened<P: Part<Setup = u64>>(name: &str) {
+        drop(P::create(name, 1).unwrap());
+        P::open(name).unwrap();
+    }
+    let name = fresh_name("mutex-as-a-part");
+    let _unlink = Unlink(name.clone());
+    made_and_opened::<Mutex<u64>>(&name);
+    assert_eq!(*Mutex::<u64>::open(&name).unwrap().lock().unwrap(), 1);
+    Mutex::<u64>::unlink(&name).unwrap();
+    drop(PartOptions::new().create::<Mutex<u64>>(&name, 2).unwrap());
+    assert_eq!(*Mutex::<u64>::open(&name).unwrap().lock().unwrap(), 2);
 }
 
 #[test]

@@ -138,6 +138,18 @@ fn the_permits_of_a_killed_holder_come_back_to_who_waits() {
 }
 
 #[test]
+fn the_permits_of_a_killed_holder_come_back_to_who_only_tries() {
+    let scene = scene();
+    let holder = scene.start("hold", &ROOM.to_string());
+    scene.heard(1);
+    holder.kill();
+    let end = std::time::Instant::now() + HANG;
+    while scene.permits.try_acquire().is_err() {
+        assert!(std::time::Instant::now() < end, "refused for ever");
+    }
+}
+
+#[test]
 fn a_stopped_holder_is_alive() {
     let scene = scene();
     let holder = scene.start("hold", &ROOM.to_string());

@@ -9,7 +9,7 @@
 //! undo, and *mends* each part for it. Leaving is mending for oneself.
 
 use crate::error::{Error, Mismatch};
-use crate::header::{Blueprint, Item, Kind};
+use crate::header::{Blueprint, Item, Kind, MAX_PEERS};
 use crate::peer::{self, Membership, Repair};
 use crate::segment::{Member, Segment, open_or_create};
 use crate::table::Table;
@@ -42,8 +42,13 @@ const PEERS: usize = 128;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It is implemented by the primitives and by `shared_struct!`, and not meant to be implemented by hand.
-pub trait Part: Sized {
+/// A participant that is *stopped* is alive. It holds up those who wait for what it holds; stopped in the middle of repairing for a dead one, it holds up the repair for
+/// all who died in that segment, until it goes on.
+///
+/// # Safety
+/// It is implemented by the primitives and by `shared_struct!`, and not to be implemented by hand: `init`, `attach` and `mend` of all programs must take the same
+/// values from a place, in the same order, and `item` must tell those apart that do not.
+pub unsafe trait Part: Sized {
     /// What a new one starts with.
     type Setup;
 
@@ -173,7 +178,7 @@ impl PartOptions {
     /// # Errors
     /// As there, and [`Error::Peers`].
     pub fn anonymous<P: Part>(self, setup: P::Setup) -> Result<P, Error> {
-        let (blueprint, bytes) = (blueprint::<P>(), P::bytes(self.peers));
+        let (blueprint, bytes) = (blueprint::<P>(), self.bytes::<P>()?);
         let segment = Segment::build_anonymous(&blueprint, bytes as u64, self.peers, |body| {
             P::init(&mut Place::new(body, bytes, self.peers), setup)
         })?;
@@ -185,11 +190,19 @@ impl PartOptions {
     /// # Errors
     /// As there, and [`Error::Peers`].
     pub fn create<P: Part>(self, name: &str, setup: P::Setup) -> Result<P, Error> {
-        let (blueprint, bytes) = (blueprint::<P>(), P::bytes(self.peers));
+        let (blueprint, bytes) = (blueprint::<P>(), self.bytes::<P>()?);
         let segment = Segment::build_named(name, &blueprint, bytes as u64, self.peers, |body| {
             P::init(&mut Place::new(body, bytes, self.peers), setup)
         })?;
         take_part(segment)
+    }
+}
+
+impl PartOptions {
+    /// The bytes of the body.
+    fn bytes<P: Part>(self) -> Result<usize, Error> {
+        let (peers, max) = (self.peers, MAX_PEERS);
+        if peers == 0 || peers > max { Err(Error::Peers { peers, max }) } else { Ok(P::bytes(peers)) }
     }
 }
 
@@ -379,10 +392,12 @@ macro_rules! shared_struct {
         $(#[$meta])*
         $vis struct $name {
             $($(#[$field_meta])* $field_vis $field: $part,)+
-            seat: ::std::sync::Arc<$crate::Seat>,
+            /// Before it, the fields: each keeps it too.
+            __seat: ::std::sync::Arc<$crate::Seat>,
         }
 
-        impl $crate::Part for $name {
+        // SAFETY: each field takes its values in order, and the item names all fields.
+        unsafe impl $crate::Part for $name {
             type Setup = ($(<$part as $crate::Part>::Setup,)+);
             const KIND: $crate::Kind = $crate::Kind::new(*b"struct\0\0");
 
@@ -403,7 +418,7 @@ macro_rules! shared_struct {
                 place: &mut $crate::Place,
                 seat: &::std::sync::Arc<$crate::Seat>,
             ) -> ::std::result::Result<Self, $crate::Error> {
-                Ok($name { $($field: <$part as $crate::Part>::attach(place, seat)?,)+ seat: seat.clone() })
+                Ok($name { $($field: <$part as $crate::Part>::attach(place, seat)?,)+ __seat: seat.clone() })
             }
 
             fn mend(place: &mut $crate::Place, peer: usize) {
@@ -411,13 +426,13 @@ macro_rules! shared_struct {
             }
 
             fn seat(&self) -> &::std::sync::Arc<$crate::Seat> {
-                &self.seat
+                &self.__seat
             }
         }
 
         impl ::std::os::fd::AsFd for $name {
             fn as_fd(&self) -> ::std::os::fd::BorrowedFd<'_> {
-                self.seat.as_fd()
+                self.__seat.as_fd()
             }
         }
     };

@@ -22,7 +22,8 @@
 //! 3. One repairer at a time (a lock of its own, which a dead repairer lets go of). Without it a slow repairer could take a
 //!    claim that a living peer has made since for the dead one's.
 //! 4. The dead peer's intent and leases are cleared last, so a repair that is cut short is done again, whole.
-//! 5. Nobody waits under the repair lock: where only a living peer's next step can tell, the entry is left for later.
+//! 5. Nobody waits under the repair lock: where only a living peer's next step can tell, the entry is left for later. A repairer that is stopped there holds up the repair for all the
+//!    dead of the segment until it goes on: it is alive.
 
 use crate::fault;
 use crate::sync::{Acquire, AtomicU32, AtomicU64, Release};

@@ -246,11 +246,10 @@ impl Segment {
 
     /// Becomes a participant: takes an entry that is nobody's, or that of a dead one after `repair` has dealt with its words.
     pub(crate) fn join(&self, mut repair: impl FnMut(usize) -> Repair) -> Result<Member, Error> {
-        // First the vacant ones: they cost no repair.
-        for want_vacant in [true, false] {
+        // First the vacant ones: they cost no repair. Then all, since one that was joined may be vacant by now.
+        for only_vacant in [true, false] {
             for peer in 0..self.max_peers() {
-                let is_vacant = self.peers().entry(peer).state.load(Acquire) != JOINED;
-                if is_vacant != want_vacant {
+                if only_vacant && self.peers().entry(peer).state.load(Acquire) == JOINED {
                     continue;
                 }
                 if let Some(member) = self.join_as(peer, &mut repair)? {

@@ -167,6 +167,11 @@ impl<T: Pod> Mutex<T> {
         self.guard(self.0.lock(|| Until::after(timeout)))
     }
 
+    /// Whether its holder has died, and nobody has locked it since.
+    pub(super) fn is_a_dead_ones(&self) -> bool {
+        self.0.control().raw.is_a_dead_ones()
+    }
+
     /// L4.
     #[inline]
     fn guard(
@@ -179,7 +184,8 @@ impl<T: Pod> Mutex<T> {
     }
 }
 
-impl<T: Pod> Part for Mutex<T> {
+// SAFETY: the same values are taken from a place each time, and the item names their type.
+unsafe impl<T: Pod> Part for Mutex<T> {
     type Setup = T;
     const KIND: Kind = Checking::KIND;
 
@@ -205,6 +211,24 @@ impl<T: Pod> Part for Mutex<T> {
 
     fn seat(&self) -> &Arc<Seat> {
         self.0.seat()
+    }
+
+    // Those of the lock itself: with fewer bytes, and no participants.
+
+    fn anonymous(value: T) -> Result<Self, Error> {
+        Mutex::new(value)
+    }
+
+    fn create(name: &str, value: T) -> Result<Self, Error> {
+        Mutex::create(name, value)
+    }
+
+    fn open(name: &str) -> Result<Self, Error> {
+        Mutex::open(name)
+    }
+
+    fn from_fd(file: OwnedFd) -> Result<Self, Error> {
+        Mutex::from_fd(file)
     }
 
     fn try_clone(&self) -> Result<Self, Error> {

@@ -102,21 +102,42 @@ impl RawMutex {
     /// Marks the lock as a dead holder's if there is no thread of its holder's id, and the kernel has not marked it: a thread that was not its process's first one
     /// and has executed another program took the first one's id before the kernel looked at what it holds.
     ///
-    /// The first word is the one that the kernel would have changed, and the futex interface fixes what is in it. A holder that ends meanwhile the kernel has marked, so that
-    /// the exchange fails.
-    pub(crate) fn pass_on_from_the_vanished(&self) {
-        if cfg!(target_env = "gnu") {
-            // SAFETY: as in `finish_refusal`.
-            let word = unsafe { &*self.0.get().cast::<AtomicU32>() };
+    /// The first word is the one that the kernel would have changed, and the futex interface fixes what is in it. A holder that just ends the kernel has marked before its id is
+    /// free; so a word that is unmarked after its holder's id was seen to be nobody's, and still is, is a vanished one's. (Unless the caller is stopped before the exchange, for so long that the
+    /// id comes round again, and its new owner has this very lock: the exchange would give it to a second holder. And a thread that gets the vanished one's id before anybody
+    /// has looked passes for the holder. Ids come round after tens of thousands of threads at the earliest.)
+    ///
+    /// Says whether it did.
+    pub(crate) fn pass_on_from_the_vanished(&self) -> bool {
+        if !cfg!(target_env = "gnu") {
+            return false;
+        }
+        // SAFETY: as in `finish_refusal`.
+        let word = unsafe { &*self.0.get().cast::<AtomicU32>() };
+        let vanished = || {
             let seen = word.load(Relaxed);
             let holder = seen & libc::FUTEX_TID_MASK;
-            if seen & libc::FUTEX_OWNER_DIED == 0 && holder != 0 && !sys::is_thread(holder) {
-                let passed_on = seen & libc::FUTEX_WAITERS | libc::FUTEX_OWNER_DIED;
-                if word.compare_exchange(seen, passed_on, Release, Relaxed).is_ok() {
-                    sys::futex_wake(word, 1);
-                }
-            }
+            let is_held = seen & libc::FUTEX_OWNER_DIED == 0 && holder != 0;
+            (is_held && !sys::is_thread(holder)).then_some(seen)
+        };
+        let Some(seen) = vanished() else { return false };
+        let passed_on = seen & libc::FUTEX_WAITERS | libc::FUTEX_OWNER_DIED;
+        let passes =
+            vanished() == Some(seen) && word.compare_exchange(seen, passed_on, Release, Relaxed).is_ok();
+        if passes {
+            sys::futex_wake(word, 1);
         }
+        passes
+    }
+
+    /// Whether the holder died or vanished, and nobody has the lock since.
+    pub(crate) fn is_a_dead_ones(&self) -> bool {
+        if !cfg!(target_env = "gnu") {
+            return false;
+        }
+        // SAFETY: as in `finish_refusal`.
+        let word = unsafe { &*self.0.get().cast::<AtomicU32>() };
+        self.pass_on_from_the_vanished() || word.load(Relaxed) & libc::FUTEX_OWNER_DIED != 0
     }
 
     /// Takes the lock; sleeps for up to `slice` if it is not free.

@@ -221,7 +221,8 @@ impl<T: Pod + std::fmt::Debug> std::fmt::Debug for RLockGuard<'_, T> {
     }
 }
 
-impl<T: Pod> Part for RLock<T> {
+// SAFETY: the same values are taken from a place each time, and the item names their type.
+unsafe impl<T: Pod> Part for RLock<T> {
     type Setup = T;
     const KIND: Kind = Counting::KIND;
 
@@ -247,6 +248,24 @@ impl<T: Pod> Part for RLock<T> {
 
     fn seat(&self) -> &Arc<Seat> {
         self.0.seat()
+    }
+
+    // Those of the lock itself: with fewer bytes, and no participants.
+
+    fn anonymous(value: T) -> Result<Self, Error> {
+        RLock::new(value)
+    }
+
+    fn create(name: &str, value: T) -> Result<Self, Error> {
+        RLock::create(name, value)
+    }
+
+    fn open(name: &str) -> Result<Self, Error> {
+        RLock::open(name)
+    }
+
+    fn from_fd(file: OwnedFd) -> Result<Self, Error> {
+        RLock::from_fd(file)
     }
 
     fn try_clone(&self) -> Result<Self, Error> {

@@ -29,8 +29,9 @@
 //! 2. Between the death of a holder and the next M1, whoever gets the lock is told.
 //! 3. A mutex that is used through this file alone is never unlocked inconsistent, so it never becomes unrecoverable.
 //! 4. The memory stays mapped while a thread of this process holds the lock, or the C library has noted that it is about to: the guard borrows
-//!    the handle, a handle whose guard was forgotten never unmaps (`guards`), and no call returns with the note still there (`lock_for`).
-//! 5. `guards` of a handle is changed by the holder of the mutex alone, as `suspect` is.
+//!    the handle, a handle whose guard was forgotten never unmaps (`guards`), and no call returns with the note still there (`lock_for`). A holder who locks again through another
+//!    handle, of a mapping of its own, may drop the first one before the last guard: the C library has noted the first one's mapping, so that stays too (`depth`).
+//! 5. `depth`, and `guards` and `is_outermost` of a handle, are changed by the holder of the mutex alone, as `suspect` is.
 //!
 //! # A kill at each step
 //! - in L1, before the lock is taken: nothing has happened. After: the kernel sees the mutex in the dead thread's list, or as the pending
@@ -44,7 +45,7 @@
 //!
 //! A thread that ends with its guard forgotten, and a process that executes another program, count as dead holders: the kernel treats them so. But for one case, a thread
 //! that is not its process's first one and executes a program: it takes the first one's id before the kernel looks at what it holds. Whoever waits looks once a slice
-//! whether there still is a thread of the holder's id (`pass_on_from_the_vanished`).
+//! whether there still is a thread of the holder's id (`pass_on_from_the_vanished`), and so does whoever is refused.
 //!
 //! The holder is named by its thread id, so all who share the lock must be in one pid namespace; it says in which it was made, and is not attached elsewhere.
 
@@ -63,6 +64,7 @@ use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// How often a lock that is held is tried before the thread sleeps, with a pause that doubles up to 64: some microseconds.
 const TRIES: u32 = 10;
@@ -73,6 +75,8 @@ pub(super) struct Control {
     pub(super) raw: RawMutex,
     /// Not zero: the data may not be in order. Changed under the lock alone.
     pub(super) suspect: AtomicU32,
+    /// How many guards the holder has, through whatever handles. Changed under the lock alone.
+    depth: AtomicU32,
     /// Where the thread ids in `raw` count; written once, before the segment is published.
     pid_namespace: AtomicU64,
 }
@@ -104,6 +108,8 @@ pub(super) struct Robust<T: Pod, L: Lock> {
     seat: Arc<Seat>,
     /// How many guards of this handle exist, or were forgotten.
     guards: AtomicU32,
+    /// Whether the lock was taken through this handle, and not again by a holder who had it.
+    is_outermost: AtomicBool,
     _value: PhantomData<(T, L)>,
 }
 
@@ -145,8 +151,11 @@ impl<T: Pod, L: Lock> Robust<T, L> {
 
     /// What a program expects of a segment that holds such a lock around a `T`.
     pub(super) fn blueprint() -> Blueprint {
-        // The bytes of the only possible capacity, one.
-        let body_len = |capacity| (capacity == 1).then_some(len::<T>() as u64);
+        // In a segment of its own the capacity is one; as a part's it is the part's bytes, with the same words first.
+        let body_len = |capacity| {
+            let part = lines::<u8>(len::<T>()) as u64;
+            (capacity == 1).then_some(len::<T>() as u64).or((capacity == part).then_some(part))
+        };
         Blueprint { kind: L::KIND, item: Item::of::<T>(), body_len }
     }
 
@@ -188,7 +197,14 @@ impl<T: Pod, L: Lock> Robust<T, L> {
     /// A handle, unless the lock's thread ids mean others in this process.
     fn at(base: NonNull<u8>, seat: &Arc<Seat>) -> Result<Self, Error> {
         let (epoch, seat) = (seat.segment().epoch(), seat.clone());
-        let robust = Robust { base, epoch, seat, guards: AtomicU32::new(0), _value: PhantomData };
+        let robust = Robust {
+            base,
+            epoch,
+            seat,
+            guards: AtomicU32::new(0),
+            is_outermost: AtomicBool::new(false),
+            _value: PhantomData,
+        };
         let (found, expected) = (robust.control().pid_namespace.load(Relaxed), sys::pid_namespace()?);
         if found == expected { Ok(robust) } else { Err(Mismatch::PidNamespace { found, expected }.into()) }
     }
@@ -217,8 +233,18 @@ impl<T: Pod, L: Lock> Robust<T, L> {
     /// L1 to L3, at once or not.
     #[inline]
     pub(super) fn try_lock(&self) -> Result<(), LockError<Infallible>> {
-        let attempt = self.attempt()?;
+        let attempt = match self.attempt()? {
+            Attempt::Busy => self.attempt_again(),
+            attempt => attempt,
+        };
         self.settle(attempt)
+    }
+
+    /// L1 once more, should the holder have vanished.
+    #[cold]
+    fn attempt_again(&self) -> Attempt {
+        let raw = &self.control().raw;
+        if raw.pass_on_from_the_vanished() { raw.try_lock() } else { Attempt::Busy }
     }
 
     #[inline]
@@ -239,10 +265,15 @@ impl<T: Pod, L: Lock> Robust<T, L> {
         loop {
             let left = until.remaining().unwrap_or(SLICE);
             if left.is_zero() {
-                return Err(LockError::Timeout);
+                return match self.attempt_again() {
+                    Attempt::Busy => Err(LockError::Timeout),
+                    attempt => self.settle(attempt),
+                };
             }
             match raw.lock_for(left.min(SLICE)) {
-                Attempt::Busy | Attempt::TimedOut => raw.pass_on_from_the_vanished(),
+                Attempt::Busy | Attempt::TimedOut => {
+                    raw.pass_on_from_the_vanished();
+                }
                 attempt => return self.settle(attempt),
             }
         }
@@ -257,6 +288,7 @@ impl<T: Pod, L: Lock> Robust<T, L> {
             Attempt::OwnerDied => {
                 control.suspect.store(1, Relaxed); // L2
                 control.raw.make_consistent(); // L3
+                control.depth.store(0, Relaxed);
             }
             Attempt::Busy => return Err(LockError::WouldBlock),
             Attempt::TimedOut => return Err(LockError::Timeout),
@@ -264,7 +296,12 @@ impl<T: Pod, L: Lock> Robust<T, L> {
             Attempt::Unrecoverable => return Err(LockError::Unrecoverable),
             Attempt::Invalid => return Err(LockError::Corrupt),
         }
-        self.guards.store(self.guards.load(Relaxed).saturating_add(1), Relaxed); // invariant 5
+        let depth = control.depth.load(Relaxed);
+        if depth == 0 {
+            self.is_outermost.store(true, Relaxed); // invariant 5
+        }
+        control.depth.store(depth.saturating_add(1), Relaxed);
+        self.guards.store(self.guards.load(Relaxed).saturating_add(1), Relaxed);
         Ok(())
     }
 
@@ -289,7 +326,13 @@ impl<T: Pod, L: Lock> Robust<T, L> {
         if panicked {
             control.suspect.store(1, Relaxed); // D1
         }
-        self.guards.store(self.guards.load(Relaxed).saturating_sub(1), Relaxed); // invariant 5
+        let depth = control.depth.load(Relaxed).saturating_sub(1);
+        control.depth.store(depth, Relaxed);
+        let guards = self.guards.load(Relaxed).saturating_sub(1);
+        self.guards.store(guards, Relaxed); // invariant 5
+        if guards == 0 && self.is_outermost.swap(false, Relaxed) && depth > 0 {
+            std::mem::forget(self.segment().clone()); // invariant 4
+        }
         control.raw.unlock(); // D2
     }
 

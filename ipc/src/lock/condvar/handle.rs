@@ -1,6 +1,6 @@
 //! The handle of a condition variable.
 
-use super::protocol::{Claim, Control, Waiters};
+use super::protocol::{Claim, Control, Locked as Relocked, MutexIs, Waiters};
 use crate::error::{Error, LockError, WaitError};
 use crate::header::{Item, Kind};
 use crate::lock::guard::MutexGuard;
@@ -165,9 +165,15 @@ impl Condvar {
             if is_concerned {
                 self.seat.mend_the_dead();
             }
-            is_concerned
+            let is_dead_ones = mutex.is_a_dead_ones();
+            (is_concerned, if is_dead_ones { MutexIs::ADeadOnes } else { MutexIs::InOrder })
         };
-        let waited = self.waiters.wait(self.seat.me(), until, || drop(guard), || mutex.lock(), check);
+        let lock = || {
+            let locked = mutex.lock();
+            let has_guard = matches!(locked, Ok(_) | Err(LockError::OwnerDied(_)));
+            (locked, has_guard.then_some(Relocked))
+        };
+        let waited = self.waiters.wait(self.seat.me(), until, || drop(guard), lock, check);
         let (locked, notified) = waited.map_err(|_| LockError::Corrupt)?;
         let wakeup = if notified { Wakeup::Notified } else { Wakeup::TimedOut };
         match locked {
@@ -207,7 +213,8 @@ impl Condvar {
     }
 }
 
-impl Part for Condvar {
+// SAFETY: the same values are taken from a place each time, and the item names their type.
+unsafe impl Part for Condvar {
     type Setup = ();
     const KIND: Kind = Kind::new(*b"condvar\0");
 

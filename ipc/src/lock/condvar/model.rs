@@ -1,6 +1,6 @@
 //! A condition variable in simulated shared memory, for models; its mutex is loom's.
 
-use super::protocol::{Claim, Control, Waiters};
+use super::protocol::{Claim, Control, Locked, MutexIs, Waiters};
 use crate::model::World;
 use crate::peer::{Membership, Repair, recover};
 use crate::table::Table;
@@ -83,11 +83,10 @@ impl Condvar {
             if concerned {
                 self.recover(me);
             }
-            concerned
+            (concerned, MutexIs::InOrder)
         };
-        self.waiters()
-            .wait(me, Until::Forever, || hold.unlock(), || hold.lock(), check)
-            .expect("its claim is its own");
+        let lock = || (hold.lock(), Some(Locked));
+        self.waiters().wait(me, Until::Forever, || hold.unlock(), lock, check).expect("its claim is its own");
     }
 
     /// Participant `me` begins to wait, for [`give_up`](Self::give_up): a waiter whose time will be over.

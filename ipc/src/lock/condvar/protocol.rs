@@ -25,6 +25,7 @@
 //! | mend | M1 | the claim is `NOTIFIED` (Acquire): notify the oldest who waits, dead or alive, as in N1 and N2 | N2 |
 //! | | M2 | it is `WAITING`: claim → `IDLE`; somebody was faster: M1 | N2 |
 //! | | M3 | claim := `IDLE` | |
+//! | a waiter that sees the mutex as a dead holder's | M4 | its own claim: `WAITING` → `NOTIFIED`, as if notified: there may be nobody else to find out | N2 |
 //!
 //! # Invariants
 //! 1. A notification is a claim that is `NOTIFIED`; it ends in W6, when its participant has the mutex, or in M3, when another claim has become
@@ -35,7 +36,7 @@
 //!    participant gone, then has a CAS from that very claim succeed, has changed a dead one's: N3 needs no right to repair.
 //!
 //! # A kill at each step
-//! - a waiter before W2, after W6 or T1: nobody's claim is left. The mutex tells of a holder's death.
+//! - a waiter before W2, after W6 or T1: nobody's claim is left. The mutex tells of a holder's death: whoever locks it next, or by M4 each who waits.
 //! - W2 to W4: it waits no more, and no notification is spent on it (N3, M2).
 //! - notified, up to W6: mended, M1 passes the notification on. If it died after W5, the mutex tells of that besides.
 //! - a notifier between N2 and its wake: the notified one finds out at the end of its slice. Who was to be notified after it is not.
@@ -83,6 +84,18 @@ impl Claim {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Corrupt;
 
+/// The mutex was locked again.
+pub(crate) struct Locked;
+
+/// What a waiter has seen of the mutex that it will lock again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MutexIs {
+    /// Its holder has died, and nobody has locked it since.
+    ADeadOnes,
+    /// Free, or a living one's.
+    InOrder,
+}
+
 /// A claim that is `WAITING`, and whose.
 struct Waiter<'a> {
     number: usize,
@@ -109,26 +122,36 @@ impl<'a> Waiters<'a> {
 
     // --- wait ----------------------------------------------------------------------------------------------------
 
-    /// W1 to W6. `unlock` and `lock` are the mutex's. Gives what `lock` gives, and whether somebody notified `me`; false: the time was over first.
+    /// W1 to W6. `unlock` and `lock` are the mutex's; the latter gives `None` beside its result if it did not lock. `check` is that of `wait`, and says whether the
+    /// mutex is a dead one's too. Gives what `lock` gives, and whether somebody notified `me`; false: the time was over first.
     pub(crate) fn wait<R>(
         &self,
         me: usize,
         until: Until,
         unlock: impl FnOnce(),
-        lock: impl FnOnce() -> R,
-        check: impl FnMut() -> bool,
+        lock: impl FnOnce() -> (R, Option<Locked>),
+        mut check: impl FnMut() -> (bool, MutexIs),
     ) -> Result<(R, bool), Corrupt> {
         let waiting = self.begin(me)?;
         unlock(); // W3
         fault::point("condvar: unlocked");
+        let check = || {
+            let (is_concerned, mutex) = check();
+            if mutex == MutexIs::ADeadOnes {
+                self.wake_for_a_death(me, waiting); // M4
+            }
+            is_concerned
+        };
         let notified = wait_while(self.claim(me), waiting, until, check) || !self.give_up(me, waiting); // W4
         fault::point("condvar: woken");
-        let locked = lock(); // W5
+        let (result, locked) = lock(); // W5
         fault::point("condvar: locked again");
-        if notified {
-            self.end(me);
+        match locked {
+            Some(Locked) if notified => self.end(me),
+            None if notified => self.mend(me), // another waiter may be able to lock its mutex
+            _ => {}
         }
-        Ok((locked, notified))
+        Ok((result, notified))
     }
 
     /// W1 and W2: `me` waits, until it [gives up](Self::give_up) or is notified. Says what the claim is.
@@ -159,6 +182,11 @@ impl<'a> Waiters<'a> {
                 Err(now) => seen = now,
             }
         }
+    }
+
+    /// M4: has `me` go on as if notified, to lock the mutex and be told of the death.
+    fn wake_for_a_death(&self, me: usize, waiting: u32) {
+        let _ = self.claim(me).compare_exchange(waiting, waiting & !STATE | NOTIFIED, AcqRel, Relaxed);
     }
 
     // --- notify --------------------------------------------------------------------------------------------------

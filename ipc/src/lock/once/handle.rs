@@ -124,7 +124,7 @@ impl Once {
     /// Waits until somebody has done it.
     ///
     /// # Errors
-    /// [`WaitError::WouldDeadlock`] (called from within a run of this handle), [`WaitError::Forked`].
+    /// [`WaitError::WouldDeadlock`] (called from within a run of this handle), [`WaitError::Forked`], [`WaitError::Corrupt`].
     #[inline]
     pub fn wait(&self) -> Result<(), WaitError> {
         self.wait_until(|| Until::Forever)
@@ -145,7 +145,7 @@ impl Once {
             return Ok(());
         }
         self.check_epoch()?;
-        self.control.wait(self.seat.me(), until(), || self.mend_dead_runner()).map_err(refused)
+        self.control.wait(self.seat.me(), self.peers, until(), || self.mend_dead_runner()).map_err(refused)
     }
 
     #[inline]
@@ -209,7 +209,8 @@ fn refused(refusal: Refusal) -> WaitError {
     }
 }
 
-impl Part for Once {
+// SAFETY: the same values are taken from a place each time, and the item names their type.
+unsafe impl Part for Once {
     type Setup = ();
     const KIND: Kind = Kind::new(*b"once\0\0\0\0");
 

@@ -58,7 +58,10 @@ impl OncePeer {
 
     /// Sleeps until it is done.
     pub fn wait(&self) {
-        let done = self.once.control.wait(self.number, Until::Forever, || self.check());
+        let done =
+            self.once
+                .control
+                .wait(self.number, self.once.world.peers().count(), Until::Forever, || self.check());
         done.expect("it waits as long as it takes");
     }
 

@@ -122,11 +122,24 @@ impl Control {
 
     /// C1, again and again, without running it; `NotYet` once the time is over. `check` is that of [`wait`].
     #[cold]
-    pub(crate) fn wait(&self, me: usize, until: Until, check: impl FnMut() -> bool) -> Result<(), Refusal> {
-        if self.runner() == Some(me) {
-            return Err(Refusal::WouldDeadlock);
-        }
-        wait(&self.waiters, until, || self.is_done().then_some(()), check).ok_or(Refusal::NotYet)
+    pub(crate) fn wait(
+        &self,
+        me: usize,
+        peers: usize,
+        until: Until,
+        check: impl FnMut() -> bool,
+    ) -> Result<(), Refusal> {
+        let look = || {
+            let seen = Owned(self.word.load(Acquire)); // C1 pairs with C3
+            match (seen.state(), seen.owner()) {
+                (DONE, None) => Some(Ok(())),
+                (INCOMPLETE | INTERRUPTED, None) => None,
+                (RUNNING, Some(runner)) if runner == me => Some(Err(Refusal::WouldDeadlock)),
+                (RUNNING, Some(runner)) if runner < peers => None,
+                _ => Some(Err(Refusal::Corrupt)),
+            }
+        };
+        wait(&self.waiters, until, look, check).unwrap_or(Err(Refusal::NotYet))
     }
 
     /// C3 or P1, and C4, by the runner.

@@ -250,7 +250,8 @@ fn refused<G>(refusal: Refusal, busy: LockError<G>) -> LockError<G> {
     }
 }
 
-impl<T: Pod> Part for RwLock<T> {
+// SAFETY: the same values are taken from a place each time, and the item names their type.
+unsafe impl<T: Pod> Part for RwLock<T> {
     /// The value.
     type Setup = T;
     const KIND: Kind = Kind::new(*b"rwlock\0\0");

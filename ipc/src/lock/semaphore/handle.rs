@@ -6,7 +6,6 @@ use crate::header::{Item, Kind};
 use crate::part::{Part, Place, Seat, as_fd, lines};
 use crate::wait::Until;
 use std::cell::Cell;
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,8 +50,12 @@ pub struct Semaphore {
     // Before `seat`: they point into the segment that the seat keeps mapped.
     permits: Permits<'static>,
     seat: Arc<Seat>,
-    _not_sync: PhantomData<Cell<()>>,
+    /// How often `try_acquire` was refused; makes the handle one thread's at a time too.
+    refusals: Cell<u32>,
 }
+
+/// A refusal that repeats this often makes a call that does not block look for dead holders.
+const REFUSALS_BEFORE_CHECK: u32 = 1024;
 
 /// What a semaphore starts with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +140,19 @@ impl Semaphore {
     /// [`WaitError::Timeout`] if there are not so many, and as [`acquire_many`](Self::acquire_many).
     pub fn try_acquire_many(&self, count: u32) -> Result<Permit<'_>, WaitError> {
         self.check(count)?;
-        self.taken(count, self.permits.take(self.seat.me(), count))
+        let take = || self.permits.take(self.seat.me(), count);
+        let mut result = take();
+        if result == Err(Refusal::Not) && self.is_time_to_look() {
+            self.mend_if_held();
+            result = take();
+        }
+        self.taken(count, result)
+    }
+
+    /// Whoever only tries, again and again, must notice a death too.
+    fn is_time_to_look(&self) -> bool {
+        self.refusals.set((self.refusals.get() + 1) % REFUSALS_BEFORE_CHECK);
+        self.refusals.get() == 0
     }
 
     /// Takes `count` permits at once, if so many are free before `timeout` is over.
@@ -250,7 +265,8 @@ impl std::fmt::Debug for Permit<'_> {
     }
 }
 
-impl Part for Semaphore {
+// SAFETY: the same values are taken from a place each time, and the item names their type.
+unsafe impl Part for Semaphore {
     type Setup = SemaphoreSetup;
     const KIND: Kind = Kind::new(*b"semaphor");
 
@@ -275,7 +291,7 @@ impl Part for Semaphore {
     }
 
     fn attach(place: &mut Place, seat: &Arc<Seat>) -> Result<Self, Error> {
-        Ok(Semaphore { permits: words(place), seat: seat.clone(), _not_sync: PhantomData })
+        Ok(Semaphore { permits: words(place), seat: seat.clone(), refusals: Cell::new(0) })
     }
 
     fn mend(place: &mut Place, peer: usize) {

@@ -32,7 +32,7 @@
 //! # Mending for a participant d that is dead, or leaves
 //! | step | | pairs with |
 //! | --- | --- | --- |
-//! | M1 | op\[d\] is n. The word (Acquire) is `{ n, d }`, or else certified\[d\] is n: change n succeeded; otherwise it did not | C5, C3 |
+//! | M1 | (d's entry lock is held, so d's last step is seen.) op\[d\] is n. The word (Acquire) is `{ n, d }`, or else certified\[d\] is n: change n succeeded; otherwise it did not | C5, C3 |
 //! | M2 | if it did: op\[d\] := n + 1 (Release), which is d's own C6 | C1 |
 //! | M3 | the record of d's last change says that it holds something: give that back by a change *of d's*, C1 to C6 | |
 //! | M4 | wake those who wait, if permits are free: d may have been woken for them, or have died before it woke anybody | |
