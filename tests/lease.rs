@@ -3,12 +3,15 @@
 #![cfg(not(loom))]
 
 mod common;
+#[path = "common/stepped.rs"]
+mod stepped;
 
 use common::{Other, given_fd, in_forked_child, role};
-use skep::{GetError, SimpleQueue};
+use skep::{GetError, Lease, SimpleQueue};
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
+use stepped::{Now, Step, Stepped};
 
 const HANG: Duration = Duration::from_secs(60);
 
@@ -102,4 +105,70 @@ fn what_a_killed_holder_had_leased_comes_back() {
     items.sort_unstable();
     assert_eq!(items, [0, 1, 2, 3, 4, 5, 6, 7]);
     assert!(leases.iter().all(|lease| lease.deliveries() == 1));
+}
+
+/// How many of the steps a process is killed after, evenly spread.
+const POINTS: u64 = 150;
+
+/// A process that leases the queue's item, does `end` with it, and ends without leaving.
+fn holder(queue: &SimpleQueue<u64>, end: fn(Lease<'_, u64>)) -> Stepped {
+    let fd = queue.as_fd().try_clone_to_owned().unwrap();
+    let prepare = || SimpleQueue::<u64>::from_fd(fd).unwrap();
+    Stepped::start(prepare, |own| {
+        end(own.lease().unwrap());
+        std::mem::forget(own);
+    })
+}
+
+/// Kills a process in the middle of a lease and its `end`: before it took the item this is delivered as if nothing had happened, afterwards once more, with its count, and
+/// in the end as `ended` says. Returns in how many of the deaths the item was delivered once more.
+fn killed_after_each(step: Step, end: fn(Lease<'_, u64>), ended: &[(u64, u32)]) -> usize {
+    let one_item = || {
+        let mut queue = SimpleQueue::<u64>::new(2).unwrap();
+        queue.put(7).unwrap();
+        queue
+    };
+    let all = {
+        let queue = one_item();
+        let child = holder(&queue, end);
+        (1..).find(|_| child.step(step) == Now::Over).unwrap()
+    };
+    let mut returned = 0;
+    let points = POINTS.min(all);
+    for steps in (0..points).map(|point| all * point / points) {
+        let mut queue = one_item();
+        let child = holder(&queue, end);
+        (0..steps).for_each(|_| assert_eq!(child.step(step), Now::Stopped));
+        child.kill();
+        assert_eq!(queue.recover().unwrap(), 1, "killed after step {steps} of {all}");
+        let mut got = vec![];
+        while let Ok(lease) = queue.try_lease() {
+            got.push((*lease, lease.deliveries()));
+            lease.ack();
+        }
+        let permitted = [&[(7, 0)], &[(7, 1)], ended];
+        assert!(permitted.contains(&got.as_slice()), "killed after step {steps} of {all}: {got:?}");
+        returned += usize::from(got == [(7, 1)]);
+        // Both slots are there, and nobody is in the way.
+        assert_eq!(queue.try_put_batch(&[1, 2]), Ok(2), "killed after step {steps} of {all}");
+        assert_eq!((queue.try_get(), queue.try_get()), (Ok(1), Ok(2)));
+    }
+    returned
+}
+
+#[test]
+fn a_holder_killed_at_any_instruction_of_lease_and_ack_gives_its_item_back_once_or_it_is_gone() {
+    common::end_after(HANG);
+    assert!(
+        killed_after_each(Step::Instruction, |lease| lease.ack(), &[]) > 0,
+        "none while it held the item"
+    );
+    killed_after_each(Step::SystemCall, |lease| lease.ack(), &[]);
+}
+
+#[test]
+fn a_holder_killed_at_any_instruction_of_lease_and_nack_gives_its_item_back_once() {
+    common::end_after(HANG);
+    assert!(killed_after_each(Step::Instruction, |lease| lease.nack(), &[(7, 1)]) > 0);
+    killed_after_each(Step::SystemCall, |lease| lease.nack(), &[(7, 1)]);
 }

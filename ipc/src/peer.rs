@@ -19,8 +19,10 @@
 //!    death: between a look at the state and one at the lock a living holder may have left, and another one joined.
 //!
 //! # Repair
-//! 3. One repairer at a time (a lock of its own, which a dead repairer lets go of). Without it a slow repairer could take a
-//!    claim that a living peer has made since for the dead one's.
+//! 3. One repairer at a time (a lock of its own, which a dead repairer lets go of), so that two who repair for overlapping claims do not hold up each other for
+//!    ever. Nothing else stands on it: whoever settles a claim holds the lock of its dead maker, whose words stay until it is settled. So to a second repairer,
+//!    with another dead peer's claim to the same position, the first one's dead peer is alive, and it leaves the claim for later; without this
+//!    lock both may do so, again and again. As each takes its lock before it looks at the other's, at least one sees the other.
 //! 4. The dead peer's intent and leases are cleared last, so a repair that is cut short is done again, whole.
 //! 5. Nobody waits under the repair lock: where only a living peer's next step can tell, the entry is left for later. A repairer that is stopped there holds up the repair for all the
 //!    dead of the segment until it goes on: it is alive.

@@ -17,6 +17,7 @@
 //! 1. A delivery (p, r) with r below the highest is claimed once: r grows with each return, and only its holder, or repair for it, lets it return. A lease word
 //!    is written by the holder alone. So a lease word { r, p } beside the turn `published(p, r)` names the holder, living or dead.
 //! 2. At the highest r a lease word may be left over from an earlier delivery, and counts for no more than an intent.
+//!    Two deliveries are told apart by the count of orphans, which the adopter of such an item changes after its intent and before its claim (O3, R3).
 //! 3. After L2 no intent covers p: others may come to hold it while this participant lives, and repair for them must not wait for it.
 //!
 //! # A kill
@@ -80,8 +81,8 @@ impl<T: Pod> Ring<'_, T> {
     #[inline]
     pub(crate) fn ack(&self, leased: &Leased, delivery: Delivery) {
         self.release(delivery.position); // A1
-        fault::point("ack: released");
         self.space().wake(1); // A2
+        fault::point("ack: woken");
         self.end_lease(leased, delivery); // A3
     }
 
@@ -100,6 +101,7 @@ impl<T: Pod> Ring<'_, T> {
     #[inline]
     fn end_lease(&self, leased: &Leased, delivery: Delivery) {
         self.peers.entry(self.me).leases[delivery.word].store(0, Release);
+        fault::point("lease: ended");
         leased.0[delivery.word].set(None);
     }
 }

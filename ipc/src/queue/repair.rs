@@ -3,6 +3,7 @@
 use super::intent::{Intent, Side};
 use super::layout::{CLOSED, free, is_orphaned, orphaned, returns, skipped};
 use super::ring::Ring;
+use crate::fault;
 use crate::peer::{self, JOINED, LEASES, Membership, Repair};
 use crate::sync::{AcqRel, Acquire, Relaxed};
 use bytemuck::Pod;
@@ -80,6 +81,7 @@ impl<T: Pod> Ring<'_, T> {
         if is_consumer {
             // An orphan was made just now, or this peer or a repairer died between one and the sign of it.
             self.tell_of_orphan();
+            fault::point("repair: told");
         }
         repair
     }
@@ -87,7 +89,7 @@ impl<T: Pod> Ring<'_, T> {
     /// The same for one position that one of the dead peer's words covers.
     fn settle_at(&self, p: u64, claim: Intent, dead: usize, members: &impl Membership) -> Repair {
         let turn = &self.slot(p).turn;
-        let orphans = self.orphans_made();
+        let orphans = self.orphan_count(); // pairs with O3
         let seen = turn.load(Acquire);
         if !claim.may_hold(seen, p) {
             return Repair::Done; // K1
@@ -98,13 +100,14 @@ impl<T: Pod> Ring<'_, T> {
                 Other::Perhaps => return Repair::Later,
                 Other::Nobody => {}
             }
-            // Once more: a living peer may have published between the two looks and announced something else since.
+            // R3, once more: a living peer may have published between the two looks and announced something else since.
             let again = turn.load(Acquire);
             if !claim.may_hold(again, p) {
                 return Repair::Done;
             }
-            // Its holder may have given it back, and another one adopted it, between the two looks; after many returns the turn is the same again.
-            if again != seen || self.orphans_made() != orphans {
+            // Its holder may have given it back, and another one adopted it, between the two looks; after many returns the turn is the same again. An adopter
+            // that the first look at the count did not see has changed it since (O3), and one that it saw has been seen in its intent.
+            if again != seen || self.orphan_count() != orphans {
                 return Repair::Later;
             }
         }
@@ -116,6 +119,7 @@ impl<T: Pod> Ring<'_, T> {
             orphaned(p, returns(seen))
         };
         let _ = turn.compare_exchange(seen, repaired, AcqRel, Relaxed); // whoever was faster has settled it
+        fault::point("repair: turned");
         Repair::Done
     }
 

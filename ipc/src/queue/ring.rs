@@ -33,7 +33,7 @@
 //! - R1 (put): `tail` ≤ p (Acquire): nobody claimed it. Else K1: the turn is not `free(p)`: it was published. Else a living peer's intent covers p: it
 //!   either holds p and will publish, or lost the CAS and will move on; later. Else, the turn read once more, p's holder is dead: K2, CAS turn → `skipped(p)`.
 //! - R2 (get): the mirror image with `head`; but if anybody's lease is of the very delivery (p, r) that the turn tells of, the dead one has lost its claim:
-//!   done. Else the holder's item goes back: CAS turn → `orphaned(p, r + 1)`, or, if it was `skipped(p)`, K3: → `free(p + capacity)`.
+//!   done. Else, the turn read once more (R3), the holder's item goes back: CAS turn → `orphaned(p, r + 1)`, or, if it was `skipped(p)`, K3: → `free(p + capacity)`.
 //!
 //! A producer that is killed before P5 has put nothing, after it has put its item. A consumer that is killed before G5 has taken nothing.
 //!
@@ -42,8 +42,8 @@
 
 use super::intent::{Intent, MAX_BATCH, Side};
 use super::layout::{
-    CLOSED, Control, PRESENT, Slot, delivered, free, is_before, is_free, orphan_position, published, returns,
-    skipped,
+    CLOSED, Control, MAX_RETURNS, PRESENT, Slot, delivered, free, is_before, is_free, orphan_position,
+    published, returns, skipped,
 };
 use crate::fault;
 use crate::peer::Peers;
@@ -216,6 +216,7 @@ impl<'a, T: Pod> Ring<'a, T> {
     #[inline]
     pub(crate) fn release(&self, p: u64) {
         self.slot(p).turn.store(free(p.wrapping_add(self.capacity)), Release); // G5 pairs with P1
+        fault::point("release: freed");
     }
 
     /// G1 to G3, for up to `wanted` positions.
@@ -291,8 +292,13 @@ impl<'a, T: Pod> Ring<'a, T> {
             };
             self.announce(Intent::new(Side::Get, p, 1));
             announced = true;
+            fault::point("adopt: announced");
             let r = returns(found);
+            if r == MAX_RETURNS {
+                self.tell_of_orphan(); // O3 pairs with R3: the turn alone does not tell this delivery from the one before
+            }
             if turn.compare_exchange(found, delivered(p, r), AcqRel, Relaxed).is_ok() {
+                fault::point("adopt: claimed");
                 return Some(Claim { first: p, count: 1, returns: r });
             }
         }
@@ -304,8 +310,8 @@ impl<'a, T: Pod> Ring<'a, T> {
         None
     }
 
-    /// Changes whenever a living consumer has made an orphan, before its lease is cleared.
-    pub(super) fn orphans_made(&self) -> u32 {
+    /// Changes between an adopter's intent and its claim of an item that came back as often as is counted, and with each orphan that is made.
+    pub(super) fn orphan_count(&self) -> u32 {
         self.control.signals.0.orphans.load(Acquire) & !PRESENT
     }
 
