@@ -57,7 +57,7 @@ fn two_timeouts_agree() {
     let outcomes = seen.clone();
     report("a barrier, two timeouts", move || {
         explore(2, move || {
-            let barrier = Barrier::new(2, 2);
+            let barrier = two_of_four();
             let written = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
             let goes_on = |me: usize| {
                 let (barrier, written) = (barrier.clone(), written.clone());
@@ -353,6 +353,16 @@ fn a_killed_abort_or_reset_holds_up_nobody() {
             })
         });
     }
+}
+
+#[test]
+fn who_came_before_a_reset_is_told() {
+    explore(0, || {
+        let barrier = Barrier::new(2, 2);
+        let came = [0, 1].map(|me| barrier.come(me).unwrap());
+        barrier.reset();
+        assert_eq!(came.map(|c| barrier.look(&c)), [Err(Failure::Broken); 2]);
+    });
 }
 
 #[test]

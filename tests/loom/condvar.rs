@@ -66,6 +66,19 @@ fn the_one_that_has_waited_longest_is_notified_first() {
     });
 }
 
+#[test]
+fn the_dead_do_not_count() {
+    explore(0, || {
+        for n in [2, usize::MAX] {
+            let condvar = Condvar::new(3);
+            let [_dead, living] = [0, 1].map(|number| condvar.begin(number));
+            condvar.died(0);
+            assert_eq!(condvar.notify(n), 1);
+            assert!(!condvar.give_up(&living));
+        }
+    });
+}
+
 /// Two wait, and both are to go on: by a notification each, or by one for all.
 #[test]
 fn all_who_are_notified_wake() {
