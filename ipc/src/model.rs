@@ -31,7 +31,7 @@
 
 mod world;
 
-pub use crate::lock::barrier::model::{Barrier, Failure};
+pub use crate::lock::barrier::model::{Barrier, Came, Failure};
 pub use crate::lock::condvar::model::{Begun, Condvar, Hold};
 pub use crate::lock::event::model::Event;
 pub use crate::lock::once::model::{Once, OncePeer};

@@ -1,6 +1,8 @@
 //! The condition variable: no notification is lost, whatever dies. The mutex guards a number of items, and `STOP`.
 
 use crate::support::{Outcomes, report, spawn};
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use skep::model::{Condvar, explore, kill_at_every_step, process};
 
 const STOP: u32 = 100;
@@ -64,6 +66,19 @@ fn the_one_that_has_waited_longest_is_notified_first() {
     });
 }
 
+#[test]
+fn the_dead_do_not_count() {
+    explore(0, || {
+        for n in [2, usize::MAX] {
+            let condvar = Condvar::new(3);
+            let [_dead, living] = [0, 1].map(|number| condvar.begin(number));
+            condvar.died(0);
+            assert_eq!(condvar.notify(n), 1);
+            assert!(!condvar.give_up(&living));
+        }
+    });
+}
+
 /// Two wait, and both are to go on: by a notification each, or by one for all.
 #[test]
 fn all_who_are_notified_wake() {
@@ -93,6 +108,31 @@ fn a_timeout_does_not_swallow_a_notification() {
             let gave_up = impatient.join().unwrap();
             assert_eq!(condvar.give_up(&second), !gave_up);
             seen.saw(gave_up);
+        })
+    });
+    outcomes.are_exactly(&[false, true]);
+}
+
+/// Notified without the mutex: who is, sees what the notifier wrote before.
+#[test]
+fn who_is_notified_sees_what_was_written_before() {
+    let seen = Outcomes::new();
+    let outcomes = seen.clone();
+    report("a condvar, notified without the mutex", move || {
+        explore(3, move || {
+            let condvar = Condvar::new(2);
+            let written = Arc::new(AtomicU32::new(0));
+            let (other, reads) = (condvar.clone(), written.clone());
+            let begun = condvar.begin(0);
+            let waiter = spawn(move || {
+                let notified = !other.give_up(&begun);
+                assert!(!notified || reads.load(Relaxed) == 1);
+                notified
+            });
+            written.store(1, Relaxed);
+            let notified = condvar.notify(1) == 1;
+            assert_eq!(waiter.join().unwrap(), notified);
+            seen.saw(notified);
         })
     });
     outcomes.are_exactly(&[false, true]);

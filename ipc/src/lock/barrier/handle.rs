@@ -103,10 +103,12 @@ impl Barrier {
             };
             self.places.wait(self.seat.me(), until, |peer| self.seat.is_dead(peer), check)
         };
-        let waited = match wait() {
-            // A place may be a dead one's.
-            Err(Failure::Full) if self.seat.mend_the_dead() > 0 => wait(),
-            waited => waited,
+        let waited = loop {
+            match wait() {
+                // A place may be a dead one's, or have been until now.
+                Err(Failure::Full) if self.seat.mend_the_dead() > 0 || self.places.lost() > 0 => {}
+                waited => break waited,
+            }
         };
         waited.map(|index| BarrierWait { index }).map_err(|failure| match failure {
             Failure::Broken => BarrierError::Broken,
@@ -187,8 +189,7 @@ unsafe impl Part for Barrier {
     }
 
     fn attach(place: &mut Place, seat: &Arc<Seat>) -> Result<Self, Error> {
-        let (control, table) = words(place);
-        let places = Places::new(control, table);
+        let places = places(place);
         if places.parties() == 0 {
             return Err(Error::Corrupt);
         }
@@ -196,8 +197,7 @@ unsafe impl Part for Barrier {
     }
 
     fn mend(place: &mut Place, peer: usize) {
-        let (control, table) = words(place);
-        Places::new(control, table).mend(peer);
+        places(place).mend(peer);
     }
 
     fn seat(&self) -> &Arc<Seat> {
@@ -209,6 +209,11 @@ unsafe impl Part for Barrier {
 fn words<'a>(place: &mut Place) -> (&'a Control, crate::table::Table<'a, PlaceWord>) {
     // SAFETY: atomics, of which zeroes are valid; a handle keeps the seat, and with it the segment, and who mends has it mapped.
     unsafe { (place.control(), place.claims()) }
+}
+
+fn places<'a>(place: &mut Place) -> Places<'a> {
+    let (control, table) = words(place);
+    Places::new(control, table, control.parties())
 }
 
 as_fd!(std::os::fd::AsFd for Barrier);

@@ -1,6 +1,7 @@
 //! `Barrier`: processes that wait for each other.
 
 pub(crate) mod protocol;
+mod words;
 
 #[cfg(loom)]
 pub(crate) mod model;

@@ -2,7 +2,7 @@
 
 pub use super::protocol::Failure;
 
-use super::protocol::{Control, PlaceWord, Places};
+use super::protocol::{Arrival, Control, PlaceWord, Places};
 use crate::model::World;
 use crate::peer::{Membership, Repair, recover};
 use crate::table::Table;
@@ -17,6 +17,7 @@ pub struct Barrier(Arc<Memory>);
 struct Memory {
     control: Control,
     table: Box<[PlaceWord]>,
+    parties: usize,
     world: World,
 }
 
@@ -25,35 +26,53 @@ unsafe impl Sync for Memory {}
 // SAFETY: as above.
 unsafe impl Send for Memory {}
 
+/// A participant that has come, and will look.
+pub struct Came(Arrival);
+
 impl Barrier {
     /// One of `parties` places for `peers` participants, who have all joined.
-    pub fn new(parties: u32, peers: usize) -> Self {
+    pub fn new(parties: usize, peers: usize) -> Self {
         let world = World::new(peers);
         (0..peers).for_each(|number| assert!(world.join(number, || Repair::Done)));
         let table = (0..peers).map(|_| PlaceWord::new()).collect();
-        Barrier(Arc::new(Memory { control: Control::new(parties), table, world }))
+        Barrier(Arc::new(Memory { control: Control::new(), table, parties, world }))
     }
 
     fn places(&self) -> Places<'_> {
         // SAFETY: the box lives as long as the memory, which `self` holds, and does not move.
         let table = unsafe { Table::new(NonNull::from(&self.0.table[0]), self.0.table.len()) };
-        Places::new(&self.0.control, table)
+        Places::new(&self.0.control, table, self.0.parties)
     }
 
-    /// Participant `me` waits for the others. Says which place it has.
+    fn is_dead(&self, peer: usize) -> bool {
+        self.0.world.is_dead(peer)
+    }
+
+    /// Participant `me` waits for the others, and mends for nobody. Says which place it has.
     pub fn wait(&self, me: usize) -> Result<usize, Failure> {
-        let check = || {
-            self.recover(me);
-            true
-        };
-        self.places().wait(me, Until::Forever, |peer| self.0.world.is_dead(peer), check)
+        self.places().wait(me, Until::Forever, |peer| self.is_dead(peer), || false)
+    }
+
+    /// The same; each time that it has slept it mends for the dead.
+    pub fn wait_and_mend(&self, me: usize) -> Result<usize, Failure> {
+        self.places().wait(me, Until::Forever, |peer| self.is_dead(peer), || self.recover(me) > 0)
     }
 
     /// The same; its time is over at once.
     pub fn wait_briefly(&self, me: usize) -> Result<usize, Failure> {
-        let (places, is_dead) = (self.places(), |peer| self.0.world.is_dead(peer));
-        let arrival = places.arrive(me)?;
-        let failure = match places.look(arrival, is_dead) {
+        let came = self.come(me)?;
+        self.look(&came)
+    }
+
+    /// Participant `me` comes, for a later [`look`](Self::look).
+    pub fn come(&self, me: usize) -> Result<Came, Failure> {
+        self.places().arrive(me).map(Came)
+    }
+
+    /// Looks once; then its time is over.
+    pub fn look(&self, came: &Came) -> Result<usize, Failure> {
+        let (places, arrival) = (self.places(), came.0);
+        let failure = match places.look(arrival, |peer| self.is_dead(peer)) {
             Some(Ok(())) => return Ok(arrival.place),
             Some(Err(failure)) => failure,
             None => Failure::Timeout,
@@ -84,7 +103,7 @@ impl Barrier {
     /// Mends for the dead.
     pub fn recover(&self, me: usize) -> usize {
         let repair = |dead| {
-            self.places().mend(dead);
+            self.mend(dead);
             Repair::Done
         };
         recover(self.0.world.peers(), &self.0.world, me, |_| true, repair)

@@ -12,42 +12,44 @@
 //!
 //! | who | step | | pairs with |
 //! | --- | --- | --- | --- |
-//! | wait | A1 | find the place that is mine, or take one: `LOST` → `TAKEN`, else `NEVER` → `TAKEN`, not arrived | |
+//! | wait | A1 | find the place that is mine, and go to A2; or take one: `LOST` → `TAKEN`, else `NEVER` → `TAKEN`, not arrived | |
+//! | | A1b | who has taken a place: control := g, changes + 1 (AcqRel) | C1 |
 //! | | A2 | read the control word (Acquire), g; broken: `Broken` | C3, R3 |
 //! | | A3 | place := arrived for g + 1 (Release) | C2 |
-//! | | A4 | look: the generation is not g: **it was counted**. Broken, or the place has not arrived any more, or one is lost: W1. Else C1 | C3 |
-//! | | A5 | sleep, look again | the wait word |
-//! | complete | C1 | read the control word (Acquire); not g, or broken: nothing | W2 |
-//! | | C2 | all places have arrived (Acquire), and all holders live | A3 |
-//! | | C3 | control: what C1 read → g + 1 (AcqRel); another one now: C1 | A4 |
-//! | | C4 | wake all | |
-//! | withdraw | W1 | place: arrived for g + 1 → for g (AcqRel) | C2 |
+//! | look | C1 | read the control word (Acquire). The generation is not g: **it was counted**. Broken: W1 | A1b, W2, C3 |
+//! | | C2 | read the places (Acquire). Mine has not arrived any more, or one is lost: W1. All have arrived, and (read again) their holders live: C3. Else sleep, and look again | A3 |
+//! | | C3 | control: what C1 read → g + 1 (AcqRel): **it was counted**; another one now: C1 | A2, C1 |
+//! | | C4 | wake all | the wait word |
+//! | withdraw | W1 | place: arrived for g + 1 → for g (AcqRel) | |
 //! | | W2 | control: g, changes + 1 (AcqRel): it was not counted. The generation is not g: **it was counted** | C1 |
 //! | mend | M1 | the dead one's place: `TAKEN` → `LOST` | |
-//! | | M2 | wake all, also if the place was lost already | |
-//! | abort | B1 | control: broken, changes + 1; wake all | A4 |
-//! | reset | R1 | as B1 | |
-//! | | R2 | places: arrived → not arrived, `LOST` → `NEVER`; wake all | A4 |
-//! | | R3 | control: not broken, changes + 1 | A2 |
+//! | | M2 | wake all, also if the place was lost already | the wait word |
+//! | abort | B1 | control: broken, changes + 1; wake all | C1 |
+//! | reset | R1 | as B1 | C1 |
+//! | | R2 | places: arrived → not arrived, `LOST` → `NEVER` | C2 |
+//! | | R3 | control: not broken, changes + 1; wake all | A2 |
 //!
 //! # Invariants
-//! 1. A wait succeeds if and only if the generation went on from its g: one word tells it, to all alike. Who has left a wait without success has changed
-//!    that word after its arrival was cleared. So a scan that saw the arrival was begun before (C1), and its C3 fails; or it was done, and W2 finds that.
-//! 2. While a place is taken and has not arrived, the generation stays: A2 is after A1. The one exception is a scan that counted a dead holder, who lived then: the
-//!    new holder goes on in its stead.
-//! 3. Each generation has as many successes as places, less those of the dead.
+//! 1. A scan that ends in C3 has counted each place's last arrival, of a holder that lived when all had arrived: between an arrival that was cleared and the next one at
+//!    that place the control word changes (W2 of who withdrew, A1b of another holder, R3), so a scan from before that fails in C3, and one from after it sees the clearing.
+//! 2. A wait succeeds if and only if the generation went on from its g: one word tells it, to all alike. Who leaves a wait without success has cleared its arrival and changed
+//!    that word after it (W1, W2): a scan that saw the arrival fails in C3, or was done, and W2 finds that.
+//! 3. A success has seen all that was written before the arrivals that it counts (A3, C2, C3, C1).
 //! 4. Of the last two to arrive, one sees the other: each looks again between the fence of the wait word (its W2) and its sleep.
+//! 5. A living holder's place is changed by itself and, its arrival cleared, by a reset: nothing else.
 //!
 //! # A kill at each step
-//! - a waiter before A1: nothing. From A1 on its place is taken and, whether it has arrived or not, not counted (C2) and mended (M1). Between C2 and C3
-//!   the scan has counted it as living.
+//! - a waiter before A1: nothing. From A1 on its place is taken and, whether it has arrived or not, not counted (C2) and mended (M1); after C2 has found it living it counts, as if
+//!   it had died after the barrier.
+//! - who has taken a place, before A1b: it has not arrived; whoever takes the place next comes to A1b.
 //! - a completer before C3: nothing. Who waits looks again, and completes. After C3: who sleeps finds the generation gone on at the end of its slice.
-//! - a withdrawer between W1 and W2: it is mended; the scan may have counted it as living.
+//! - a withdrawer between W1 and W2: it is mended.
 //! - a mender before M1: the next one mends. After it: the next one wakes, or who sleeps finds the place lost at the end of its slice.
 //! - who aborts: broken, or not. Who resets, before R3: broken, until somebody resets.
 
+use super::words::{Phase, Place};
 use crate::fault;
-use crate::sync::{AcqRel, Acquire, AtomicU32, AtomicU64, Relaxed, Release};
+use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, Release};
 use crate::table::Table;
 use crate::wait::{Until, WaitWord, wait};
 
@@ -55,7 +57,8 @@ use crate::wait::{Until, WaitWord, wait};
 #[cfg_attr(not(loom), repr(C))]
 pub(crate) struct Control {
     word: AtomicU64,
-    parties: AtomicU32,
+    #[cfg(not(loom))]
+    parties: crate::sync::AtomicU32,
     waiters: WaitWord,
 }
 
@@ -72,8 +75,8 @@ impl PlaceWord {
 
 impl Control {
     #[cfg(loom)]
-    pub(crate) fn new(parties: u32) -> Self {
-        Control { word: AtomicU64::new(0), parties: AtomicU32::new(parties), waiters: WaitWord::new() }
+    pub(crate) fn new() -> Self {
+        Control { word: AtomicU64::new(0), waiters: WaitWord::new() }
     }
 
     /// Writes the words of a new one, which nobody else sees yet.
@@ -81,68 +84,11 @@ impl Control {
     pub(crate) fn init(&self, parties: u32) {
         self.parties.store(parties, Relaxed);
     }
-}
 
-/// What the control word says.
-#[derive(Clone, Copy)]
-struct Phase(u64);
-
-impl Phase {
-    const BROKEN: u64 = 1;
-    const CHANGE: u64 = 2;
-
-    fn generation(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-
-    fn is_broken(self) -> bool {
-        self.0 & Self::BROKEN != 0
-    }
-
-    /// `{ changes + 1 }`; the generation stays when the changes start again from 0.
-    fn changed(self, broken: bool) -> u64 {
-        let low = (self.0 as u32).wrapping_add(Self::CHANGE as u32) & !(Self::BROKEN as u32);
-        u64::from(self.generation()) << 32 | u64::from(low) | u64::from(broken)
-    }
-
-    /// `{ generation + 1 }`.
-    fn next(self) -> u64 {
-        self.0.wrapping_add(1 << 32)
-    }
-}
-
-/// What a place's word says.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Never,
-    Taken { arrived_for: u32, holder: usize },
-    Lost,
-}
-
-impl Place {
-    const TAKEN: u64 = 1;
-    const LOST: u64 = 2;
-    const STATE: u64 = 3;
-
-    fn word(self) -> u64 {
-        match self {
-            Place::Never => 0,
-            Place::Lost => Self::LOST,
-            Place::Taken { arrived_for, holder } => {
-                u64::from(arrived_for) << 32 | (holder as u64 + 1) << 2 | Self::TAKEN
-            }
-        }
-    }
-
-    /// A word that says nothing is a place that was never taken.
-    fn of(word: u64) -> Self {
-        match (word & Self::STATE, (word as u32 >> 2) as usize) {
-            (Self::LOST, _) => Place::Lost,
-            (Self::TAKEN, 1..) => {
-                Place::Taken { arrived_for: (word >> 32) as u32, holder: (word as u32 >> 2) as usize - 1 }
-            }
-            _ => Place::Never,
-        }
+    /// For how many it was made; to be checked.
+    #[cfg(not(loom))]
+    pub(crate) fn parties(&self) -> usize {
+        self.parties.load(Relaxed) as usize
     }
 }
 
@@ -181,25 +127,37 @@ impl Arrival {
 pub(crate) struct Places<'a> {
     control: &'a Control,
     table: Table<'a, PlaceWord>,
+    parties: usize,
 }
 
 impl<'a> Places<'a> {
     /// `table` has an entry for each participant; as many of them are places as there are parties.
-    pub(crate) fn new(control: &'a Control, table: Table<'a, PlaceWord>) -> Self {
-        Places { control, table }
+    pub(crate) fn new(control: &'a Control, table: Table<'a, PlaceWord>, parties: usize) -> Self {
+        Places { control, table, parties: parties.min(table.count()) }
     }
 
     /// How many places there are: never more than the table has.
     pub(crate) fn parties(&self) -> usize {
-        (self.control.parties.load(Relaxed) as usize).min(self.table.count())
+        self.parties
     }
 
     fn phase(&self) -> Phase {
-        Phase(self.control.word.load(Acquire)) // A2, A4, C1 pair with C3, W2, B1, R3
+        Phase(self.control.word.load(Acquire)) // A2, C1 pair with A1b, C3, W2, B1, R3
+    }
+
+    /// Changes the control word to what `next` makes of it, and gives what it was; or what it is, where `next` makes nothing of it.
+    fn change(&self, next: impl Fn(Phase) -> Option<u64>) -> Result<Phase, Phase> {
+        loop {
+            let phase = self.phase();
+            let next = next(phase).ok_or(phase)?;
+            if self.control.word.compare_exchange(phase.0, next, AcqRel, Relaxed).is_ok() {
+                return Ok(phase);
+            }
+        }
     }
 
     fn words(&self) -> impl Iterator<Item = &'a AtomicU64> {
-        self.table.iter().take(self.parties()).map(|place| &place.0)
+        self.table.iter().take(self.parties).map(|place| &place.0)
     }
 
     fn places(&self) -> impl Iterator<Item = Place> {
@@ -213,18 +171,17 @@ impl<'a> Places<'a> {
     /// How many have arrived and wait.
     pub(crate) fn arrived(&self) -> usize {
         let next = self.phase().generation().wrapping_add(1);
-        self.places()
-            .filter(|place| matches!(place, Place::Taken { arrived_for, .. } if *arrived_for == next))
-            .count()
+        self.places().filter(|place| place.has_arrived_for(next)).count()
     }
 
-    fn lost(&self) -> usize {
+    /// How many places are lost.
+    pub(crate) fn lost(&self) -> usize {
         self.places().filter(|&place| place == Place::Lost).count()
     }
 
     // --- wait ----------------------------------------------------------------------------------------------------
 
-    /// A1 to A5, and W1 and W2 where it does not succeed. Says which place was `me`'s. `is_dead` is asked once all have arrived.
+    /// A1 to C4, and W1 and W2 where it does not succeed. Says which place was `me`'s. `is_dead` is asked once all have arrived.
     pub(crate) fn wait(
         &self,
         me: usize,
@@ -244,84 +201,88 @@ impl<'a> Places<'a> {
 
     /// A1 to A3.
     pub(crate) fn arrive(&self, me: usize) -> Result<Arrival, Failure> {
-        let (place, before) = self.take_place(me).ok_or(Failure::Full)?; // A1
-        fault::point("barrier: place taken");
-        let phase = self.phase(); // A2
+        let (place, mut seen, phase) = self.take_place(me).ok_or(Failure::Full)?; // A1, A2
         if phase.is_broken() {
             return Err(Failure::Broken);
         }
-        let lost = self.lost();
-        if lost > 0 {
-            return Err(Failure::Incomplete(lost));
-        }
         let arrival = Arrival { place, me, generation: phase.generation() };
-        // A3 pairs with C2. Nobody else changes the place of a living holder who has not arrived.
-        let arrived = self.word(place).compare_exchange(before, arrival.word(), Release, Relaxed);
-        arrived.map_err(|_| Failure::Corrupt)?;
-        fault::point("barrier: arrived");
-        Ok(arrival)
+        // A reset that is late may clear an earlier arrival meanwhile.
+        while Place::of(seen).is_held_by(me) {
+            // A3 pairs with C2
+            match self.word(place).compare_exchange(seen, arrival.word(), Release, Relaxed) {
+                Ok(_) => {
+                    fault::point("barrier: arrived");
+                    return Ok(arrival);
+                }
+                Err(now) => seen = now,
+            }
+        }
+        Err(Failure::Corrupt)
     }
 
     fn word(&self, place: usize) -> &'a AtomicU64 {
         &self.table.entry(place).0
     }
 
-    /// A1. Says which place, and its word.
-    fn take_place(&self, me: usize) -> Option<(usize, u64)> {
-        let mine = |place| matches!(place, Place::Taken { holder, .. } if holder == me);
+    /// A1 and A2. Says which place, its word, and what the control word was.
+    fn take_place(&self, me: usize) -> Option<(usize, u64, Phase)> {
         let seen = self.words().map(|word| word.load(Acquire));
-        if let Some(found) = seen.enumerate().find(|&(_, word)| mine(Place::of(word))) {
-            return Some(found);
+        if let Some((place, word)) = seen.enumerate().find(|&(_, word)| Place::of(word).is_held_by(me)) {
+            return Some((place, word, self.phase()));
         }
         let taken = Place::Taken { arrived_for: self.phase().generation(), holder: me }.word();
-        [Place::Lost, Place::Never].into_iter().find_map(|free| {
+        let place = [Place::Lost, Place::Never].into_iter().find_map(|free| {
             let take = |word: &AtomicU64| {
                 let seen = word.load(Acquire);
                 Place::of(seen) == free && word.compare_exchange(seen, taken, AcqRel, Relaxed).is_ok()
             };
-            self.words().position(take).map(|place| (place, taken))
-        })
+            self.words().position(take)
+        })?;
+        fault::point("barrier: place taken");
+        // A1b pairs with C1: a scan that has counted an earlier holder must not count this one in its stead, whose writes it has not seen.
+        let phase = self.change(|phase| Some(phase.changed(phase.is_broken()))).unwrap_or_else(|phase| phase);
+        Some((place, taken, phase))
     }
 
-    /// A4: whether the wait is over.
+    /// C1 to C4: whether the wait is over.
     pub(crate) fn look(
         &self,
         arrival: Arrival,
         is_dead: impl Fn(usize) -> bool,
     ) -> Option<Result<(), Failure>> {
-        let phase = self.phase();
-        if phase.generation() != arrival.generation || self.complete(arrival, is_dead) {
-            return Some(Ok(()));
-        }
-        if phase.is_broken() || self.word(arrival.place).load(Acquire) != arrival.word() {
-            return Some(Err(Failure::Broken));
-        }
-        let lost = self.lost();
-        (lost > 0).then_some(Err(Failure::Incomplete(lost)))
-    }
-
-    /// C1 to C4. Whether the generation has gone on.
-    fn complete(&self, arrival: Arrival, is_dead: impl Fn(usize) -> bool) -> bool {
         let next = arrival.generation.wrapping_add(1);
-        let lives = |holder: usize| holder == arrival.me || holder < self.table.count() && !is_dead(holder);
+        let lives = |holder| holder == arrival.me || holder < self.table.count() && !is_dead(holder);
+        let counts = |place: Place| match place {
+            Place::Taken { holder, .. } => place.has_arrived_for(next) && lives(holder),
+            _ => false,
+        };
         loop {
             let phase = self.phase(); // C1
             if phase.generation() != arrival.generation {
-                return true;
+                return Some(Ok(()));
             }
-            let has_arrived =
-                |place| matches!(place, Place::Taken { arrived_for, .. } if arrived_for == next);
-            let holder_lives = |place| matches!(place, Place::Taken { holder, .. } if lives(holder));
-            // C2: the system calls last.
-            if phase.is_broken() || !self.places().all(has_arrived) || !self.places().all(holder_lives) {
-                return false;
+            if phase.is_broken() || self.word(arrival.place).load(Acquire) != arrival.word() {
+                return Some(Err(Failure::Broken));
+            }
+            // C2
+            let (mut arrived, mut lost) = (0, 0);
+            for place in self.places() {
+                arrived += usize::from(place.has_arrived_for(next));
+                lost += usize::from(place == Place::Lost);
+            }
+            if lost > 0 {
+                return Some(Err(Failure::Incomplete(lost)));
+            }
+            // The system calls last.
+            if arrived < self.parties || !self.places().all(counts) {
+                return None;
             }
             fault::point("barrier: all have arrived");
-            // C3 pairs with A4
+            // C3 pairs with A2 and C1
             if self.control.word.compare_exchange(phase.0, phase.next(), AcqRel, Relaxed).is_ok() {
                 fault::point("barrier: completed");
                 self.control.waiters.wake(u32::MAX); // C4
-                return true;
+                return Some(Ok(()));
             }
         }
     }
@@ -332,23 +293,16 @@ impl<'a> Places<'a> {
         // W1; it fails where a reset has cleared it.
         let _ = self.word(arrival.place).compare_exchange(arrival.word(), cleared, AcqRel, Relaxed);
         fault::point("barrier: withdrawn");
-        loop {
-            let phase = self.phase();
-            if phase.generation() != arrival.generation {
-                return false;
-            }
-            let changed = phase.changed(phase.is_broken());
-            if self.control.word.compare_exchange(phase.0, changed, AcqRel, Relaxed).is_ok() {
-                return true; // W2 pairs with C1
-            }
-        }
+        // W2 pairs with C1
+        let is_current = |phase: Phase| phase.generation() == arrival.generation;
+        self.change(|phase| is_current(phase).then(|| phase.changed(phase.is_broken()))).is_ok()
     }
 
     // --- break and mend ------------------------------------------------------------------------------------------
 
     /// B1.
     pub(crate) fn abort(&self) {
-        self.set_broken(true);
+        self.set_broken(true); // B1
         fault::point("barrier: broken");
         self.control.waiters.wake(u32::MAX);
     }
@@ -376,12 +330,7 @@ impl<'a> Places<'a> {
     }
 
     fn set_broken(&self, broken: bool) {
-        loop {
-            let phase = self.phase();
-            if self.control.word.compare_exchange(phase.0, phase.changed(broken), AcqRel, Relaxed).is_ok() {
-                return;
-            }
-        }
+        let _ = self.change(|phase| Some(phase.changed(broken)));
     }
 
     /// M1: `gone` is dead, or leaves.
@@ -389,8 +338,8 @@ impl<'a> Places<'a> {
         for word in self.words() {
             let mut seen = word.load(Acquire);
             // A reset may clear its arrival meanwhile.
-            while matches!(Place::of(seen), Place::Taken { holder, .. } if holder == gone) {
-                match word.compare_exchange(seen, Place::LOST, AcqRel, Acquire) {
+            while Place::of(seen).is_held_by(gone) {
+                match word.compare_exchange(seen, Place::Lost.word(), AcqRel, Acquire) {
                     Ok(_) => break,
                     Err(now) => seen = now,
                 }
