@@ -145,7 +145,7 @@ impl Attacked for Condvar {
             // Elsewhere, out of the hostile peer's reach.
             static MUTEX: Mutex<u64> = Mutex::new(0).expect("memory for a few pages");
         }
-        let most = code.is_multiple_of(2).then(|| input.below(8)).unwrap_or(usize::MAX);
+        let most = if code.is_multiple_of(2) { input.below(8) } else { usize::MAX };
         if code % 4 < 2 {
             if let Ok(woken) = self.notify(most) {
                 assert!(woken <= most);
