@@ -2,14 +2,20 @@
 //! eight bytes anywhere. What comes of it is an error or a wrong item, never a crash, a hang, or an access out of bounds.
 //!
 //! An input is `{ object: 1 }`, then steps: `{ code: 1, decisions }`. An odd code is a write of the hostile peer's, an even one an operation of ours.
-//! Each object is a [`Victim`] in a file of its own; another one needs that file and a line in [`run`].
+//! Each object is a [`Victim`]; another one needs a line in [`run`], and a file of its own, or if it is a part, some lines in `locks.rs`.
 
+#[path = "hostile/locks.rs"]
+mod locks;
+#[path = "hostile/parts.rs"]
+mod parts;
 #[path = "hostile/pipe.rs"]
 mod pipe;
 #[path = "hostile/queue.rs"]
 mod queue;
 
 use super::input::Input;
+use parts::Participants;
+use skep_ipc::{Barrier, Condvar, Event, Once, RwLock, Semaphore};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -22,6 +28,11 @@ pub trait Victim {
     /// The file that the hostile peer has, too.
     fn file(&self) -> OwnedFd;
 
+    /// Where its words are.
+    fn layout(&self) -> Layout {
+        Layout::Rings
+    }
+
     /// One of our operations, which must return. None may wait for ever: nobody honest is there to end it.
     fn operate(&mut self, code: u8, input: &mut Input<'_>, peer: &Peer);
 }
@@ -29,15 +40,23 @@ pub trait Victim {
 /// Runs one input.
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
-    match input.below(4) {
-        0 => attack(&mut queue::Queue::<u64>::new(), &mut input),
-        1 => attack(&mut queue::Queue::<[u8; 3]>::new(), &mut input),
-        _ => attack(&mut pipe::Roles::new(), &mut input),
+    match input.below(12) {
+        0 => attack(queue::Queue::<u64>::new(), &mut input),
+        1 => attack(queue::Queue::<[u8; 3]>::new(), &mut input),
+        2 => attack(pipe::Roles::new(), &mut input),
+        3 => attack(Participants::<RwLock<u64>>::new(), &mut input),
+        4 => attack(Participants::<RwLock<[u8; 3]>>::new(), &mut input),
+        5 => attack(Participants::<Semaphore>::new(), &mut input),
+        6 => attack(Participants::<Condvar>::new(), &mut input),
+        7 => attack(Participants::<Event>::new(), &mut input),
+        8 => attack(Participants::<Once>::new(), &mut input),
+        9 => attack(Participants::<Barrier>::new(), &mut input),
+        _ => attack(Participants::<locks::Several>::new(), &mut input),
     }
 }
 
-fn attack(victim: &mut impl Victim, input: &mut Input<'_>) {
-    let peer = Peer::new(victim.file());
+fn attack(mut victim: impl Victim, input: &mut Input<'_>) {
+    let peer = Peer::new(victim.file(), victim.layout());
     for _ in 0..STEPS {
         let Some(code) = input.step() else { return };
         if code % 2 == 1 { peer.write(input) } else { victim.operate(code / 2, input, &peer) }
@@ -48,13 +67,23 @@ fn attack(victim: &mut impl Victim, input: &mut Input<'_>) {
 pub struct Peer {
     file: File,
     bytes: u64,
+    layout: Layout,
+}
+
+/// Where a segment's words are, and what words are likely.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Two positions, then slots or bytes.
+    Rings,
+    /// Parts: words of four and eight bytes at the beginnings of lines, one line a participant.
+    Parts,
 }
 
 impl Peer {
-    fn new(file: OwnedFd) -> Peer {
+    fn new(file: OwnedFd, layout: Layout) -> Peer {
         let file = File::from(file);
         let bytes = file.metadata().expect("an open file").len();
-        Peer { file, bytes }
+        Peer { file, bytes, layout }
     }
 
     /// Writes eight bytes where the input says.
@@ -66,6 +95,12 @@ impl Peer {
             2 => self.read(at).wrapping_sub(input.below(256) as u64),
             3 => self.read(at) ^ 1 << input.below(64),
             4 => self.read(self.place(input)),
+            // Of a part: a number, then an owner with a state; a count of changes with its author; one word of four bytes.
+            5 if self.layout == Layout::Parts => match input.below(3) {
+                0 => (input.below(16) as u64) << 32 | input.below(64) as u64,
+                1 => (input.below(64) as u64) << 12 | input.below(8) as u64,
+                _ => self.read(at) >> 32 << 32 | input.below(64) as u64,
+            },
             5 => self.read(self.place(input)) << 2 | input.below(4) as u64, // a turn of a queue's position
             6 => [0, 1, u64::MAX, 1 << 63, (1 << 62) - 1, 1 << 32, !7, 2][input.below(8)],
             // A claim that a queue's peer would announce: side, count, position.
@@ -88,7 +123,12 @@ impl Peer {
         let (area, n) = (input.below(8), input.below(256) as u64);
         let at = match area {
             0 => 8 * (n % 16),
-            1 => TABLE + 128 * (n % 8) + 8 * (n / 8 % 2),
+            1 => TABLE + 128 * (n % 8) + 8 * (n / 8 % 10), // state, intent, leases
+            2..=5 if self.layout == Layout::Parts => {
+                let lines = (self.bytes - BODY) / 128;
+                // A short body is hit often; of a long one the first lines.
+                BODY + 128 * (n % 32 % if n < 128 { 6 } else { lines }) + 4 * (n / 32 % 8)
+            }
             2 | 3 => BODY + 128 * (n % 2), // the two positions
             4 => BODY + 256 + 8 * (n % 8),
             5 => BODY + 384 + 8 * (n % 32),

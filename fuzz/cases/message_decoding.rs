@@ -1,5 +1,6 @@
 //! What a pool decodes: arguments and results from shared memory, packets between parent and zygote, and whole records as a worker and a collector read them.
-//! Any bytes give a value or an error, never a panic, a hang, or more memory than the bytes account for.
+//! Any bytes give a value or an error, never a panic, a hang, or more memory than the bytes account for. Left out are lists of values that take no bytes,
+//! such as `Vec<()>`: no length of these can be told to be too long.
 //!
 //! An input is `{ what: 1 }`, then the bytes.
 

@@ -1,7 +1,7 @@
 //! A queue under attack.
 
 use super::{Input, Peer, Victim, descriptor};
-use skep_ipc::{Pod, QueueOptions, SimpleQueue};
+use skep_ipc::{Lease, Pod, QueueOptions, SimpleQueue};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -20,6 +20,35 @@ impl<T: Pod> Queue<T> {
     }
 }
 
+impl<T: Pod> Queue<T> {
+    /// Leases, and what happens while they last.
+    fn hold(&mut self, which: usize, input: &mut Input<'_>, peer: &Peer) {
+        let queue = self.handles.swap_remove(which);
+        let mut held = vec![];
+        for _ in 0..1 + input.below(16) {
+            match input.below(10) {
+                0..=2 => held.extend(queue.try_lease()),
+                3 => held.extend(queue.lease_timeout(Duration::from_micros(input.below(64) as u64))),
+                4 => peer.write(input),
+                5 => drop(held.pop().map(Lease::ack)),
+                6 => drop(held.pop().map(Lease::nack)),
+                7 => drop(held.pop().map(std::mem::forget)), // its word stays in use as long as the handle
+                8 => drop(self.handles.last_mut().map(|another| another.try_get())),
+                _ => drop(
+                    self.handles.last_mut().map(|another| (another.try_put(T::zeroed()), another.recover())),
+                ),
+            }
+            for lease in &held {
+                assert!(lease.deliveries() <= 255);
+                std::hint::black_box(**lease);
+            }
+        }
+        held.truncate(input.below(2));
+        held.into_iter().for_each(Lease::ack);
+        self.handles.push(queue);
+    }
+}
+
 impl<T: Pod> Victim for Queue<T> {
     fn file(&self) -> OwnedFd {
         descriptor(&self.handles[0])
@@ -27,13 +56,17 @@ impl<T: Pod> Victim for Queue<T> {
 
     fn operate(&mut self, code: u8, input: &mut Input<'_>, peer: &Peer) {
         let which = input.below(self.handles.len());
-        if matches!(code % 16, 12 | 13) && self.handles.len() > 1 {
+        if code % 20 >= 16 {
+            self.hold(which, input, peer);
+            return;
+        }
+        if matches!(code % 20, 12 | 13) && self.handles.len() > 1 {
             self.handles.swap_remove(which);
             return;
         }
         let queue = &mut self.handles[which];
         let mut several = [T::zeroed(); 6];
-        match code % 16 {
+        match code % 20 {
             0 | 1 => drop(queue.try_put(T::zeroed())),
             2 | 3 => drop(queue.try_get()),
             4 => {

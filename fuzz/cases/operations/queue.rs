@@ -10,6 +10,27 @@ const LIVING: usize = 3;
 /// The most values of a batch.
 const BATCH: usize = 5;
 
+/// Leases that one participant may have.
+const LEASES: usize = 8;
+/// The holder of what a mortal participant leases.
+const MORTAL: usize = usize::MAX;
+
+/// An item that a consumer has claimed.
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    position: u64,
+    value: u64,
+    /// How often it has come back.
+    returns: u32,
+}
+
+impl Item {
+    /// The same, come back once more.
+    fn back(self) -> Item {
+        Item { returns: self.returns + 1, ..self }
+    }
+}
+
 /// What a queue is, for one who does one thing after the other.
 struct Model {
     capacity: u64,
@@ -17,8 +38,10 @@ struct Model {
     head: u64,
     /// `None`: its producer died.
     waiting: VecDeque<Option<u64>>,
-    /// Items that came back, with their positions: the next to be got, in an order that nobody promises.
-    orphans: Vec<(u64, u64)>,
+    /// Items that came back: the next to be got, in an order that nobody promises.
+    orphans: Vec<Item>,
+    /// Items whose leases last, with their holders.
+    leased: Vec<(usize, Item)>,
     is_closed: bool,
 }
 
@@ -30,8 +53,8 @@ impl Model {
     /// How many of `wanted` values can be put at once.
     fn room(&self, wanted: usize) -> usize {
         let is_free = |&p: &u64| {
-            let in_use = |q: u64| q + self.capacity == p;
-            p < self.head + self.capacity && !self.orphans.iter().any(|&(q, _)| in_use(q))
+            let mut held = self.orphans.iter().chain(self.leased.iter().map(|(_, item)| item));
+            p < self.head + self.capacity && !held.any(|item| item.position + self.capacity == p)
         };
         (self.tail()..).take(wanted.min(self.capacity as usize)).take_while(is_free).count()
     }
@@ -58,34 +81,73 @@ impl Model {
         skipped
     }
 
-    /// What a consumer claims that wants so many, with the positions, where no item has come back.
-    fn claim(&mut self, wanted: usize) -> Vec<(u64, u64)> {
+    /// What a consumer claims that wants so many, where no item has come back.
+    fn claim(&mut self, wanted: usize) -> Vec<Item> {
         self.pass_skipped();
         let there = self.waiting.iter().take(wanted).map_while(|&place| place).collect::<Vec<_>>();
         self.waiting.drain(..there.len());
         let first = self.head;
         self.head += there.len() as u64;
-        (first..).zip(there).collect()
+        (first..).zip(there).map(|(position, value)| Item { position, value, returns: 0 }).collect()
     }
 
-    /// Whether getting comes to this.
-    fn agrees_to_get(&mut self, wanted: usize, outcome: Result<&[u64], GetError>) {
+    /// What a consumer claimed that nobody has asked for its value: one that came back, or new ones. Which of those that came back
+    /// is the queue's secret; it looks by slot, so the model may follow it.
+    fn claim_unseen(&mut self, wanted: usize) -> Vec<Item> {
+        let slot = |&n: &usize| self.orphans[n].position % self.capacity;
+        match (0..self.orphans.len()).min_by_key(slot) {
+            Some(first) => vec![self.orphans.swap_remove(first)],
+            None => self.claim(wanted),
+        }
+    }
+
+    /// Whether getting comes to this; what was got.
+    fn agrees_to_get(&mut self, wanted: usize, outcome: Result<&[u64], GetError>) -> Vec<Item> {
         if !self.orphans.is_empty() {
             let Ok(&[value]) = outcome else { panic!("items have come back, and {outcome:?}") };
-            let at = self.orphans.iter().position(|&(_, orphan)| orphan == value);
-            self.orphans.swap_remove(at.expect("what has come back goes first"));
-            return;
+            let at = self.orphans.iter().position(|orphan| orphan.value == value);
+            return vec![self.orphans.swap_remove(at.expect("what has come back goes first"))];
         }
-        let expected: Vec<u64> = self.claim(wanted).into_iter().map(|(_, value)| value).collect();
+        let expected = self.claim(wanted);
         match outcome {
-            Ok(got) => assert_eq!(got, expected),
+            Ok(got) => assert_eq!(got, expected.iter().map(|item| item.value).collect::<Vec<_>>()),
             Err(error) => {
                 assert!(expected.is_empty(), "{error} instead of {expected:?}");
-                let is_over = self.is_closed && self.waiting.is_empty();
+                let is_over = self.is_closed && self.waiting.is_empty() && self.leased.is_empty();
                 assert_eq!(error, if is_over { GetError::Closed } else { GetError::Empty });
             }
         }
+        expected
     }
+
+    /// Whether a participant has as many leases as it may.
+    fn has_all_leases(&self, holder: usize) -> bool {
+        self.leased.iter().filter(|&&(other, _)| other == holder).count() == LEASES
+    }
+
+    /// How a lease ended, or that it did not.
+    fn end_lease(&mut self, holder: usize, item: Item, end: Ended) {
+        match end {
+            Ended::Ack => {}
+            Ended::Nack => self.orphans.push(item.back()),
+            Ended::Forgotten => self.leased.push((holder, item)),
+        }
+    }
+
+    /// A participant leaves, or is dead and repaired for: what it leased comes back.
+    fn give_back(&mut self, holder: usize) {
+        let of_holder = |entry: &mut (usize, Item)| entry.0 == holder;
+        self.orphans.extend(self.leased.extract_if(.., of_holder).map(|(_, item)| item.back()));
+    }
+}
+
+/// What a participant does with a lease.
+#[derive(Clone, Copy, Debug)]
+enum Ended {
+    Ack,
+    Nack,
+    /// It lasts as long as the participant.
+    Forgotten,
 }
 
 /// An operation that living and mortal participants do alike.
@@ -94,22 +156,31 @@ enum Operation {
     Put { values: usize },
     Get { wanted: usize },
     GetWith,
+    Lease(Ended),
 }
 
 impl Operation {
     fn chosen(input: &mut Input<'_>) -> Operation {
-        match input.below(8) {
+        match input.below(13) {
             0 | 1 => Operation::Put { values: 1 },
             2 => Operation::Put { values: 1 + input.below(BATCH) },
             3 | 4 => Operation::Get { wanted: 1 },
             5 => Operation::Get { wanted: 1 + input.below(BATCH) },
-            _ => Operation::GetWith,
+            6 | 7 => Operation::GetWith,
+            8 | 9 => Operation::Lease(Ended::Ack),
+            10 | 11 => Operation::Lease(Ended::Nack),
+            _ => Operation::Lease(Ended::Forgotten),
         }
     }
 
     /// Does it, and holds what comes of it against the model.
-    fn run(self, queue: &mut SimpleQueue<u64>, model: &mut Model, fresh: u64, within: impl FnOnce()) {
+    fn run(self, one: &mut Participant, model: &mut Model, fresh: u64, within: impl FnOnce()) {
+        let Participant { holder, queue } = one;
         match self {
+            Operation::GetWith | Operation::Lease(_) if model.has_all_leases(*holder) => {
+                assert_eq!(queue.try_get_with(|value| value), Err(GetError::TooManyLeases));
+                assert_eq!(queue.try_lease().err(), Some(GetError::TooManyLeases));
+            }
             Operation::Put { values: 1 } => {
                 let done = queue.try_put(fresh).map(|()| 1);
                 assert_eq!(done, model.put(&[fresh]).map_err(|error| with_value(error, fresh)));
@@ -134,8 +205,28 @@ impl Operation {
                 });
                 model.agrees_to_get(1, got.as_ref().map(std::slice::from_ref).map_err(|&error| error));
             }
+            Operation::Lease(end) => {
+                let got = queue.try_lease();
+                let value = got.as_ref().map(|lease| **lease);
+                let value = value.as_ref().map(std::slice::from_ref).map_err(|&&error| error);
+                let claimed = model.agrees_to_get(1, value);
+                let Ok(lease) = got else { return };
+                assert_eq!(lease.deliveries(), claimed[0].returns);
+                match end {
+                    Ended::Ack => lease.ack(),
+                    Ended::Nack => lease.nack(),
+                    Ended::Forgotten => std::mem::forget(lease),
+                }
+                model.end_lease(*holder, claimed[0], end);
+            }
         }
     }
+}
+
+/// A handle, and who has it.
+struct Participant {
+    holder: usize,
+    queue: SimpleQueue<u64>,
 }
 
 fn with_value(error: PutError<()>, value: u64) -> PutError<u64> {
@@ -157,7 +248,7 @@ enum Place {
 
 impl Place {
     fn chosen(input: &mut Input<'_>) -> Place {
-        const LABELS: [&str; 7] = [
+        const LABELS: [&str; 12] = [
             "put: announced",
             "put: claimed",
             "put: written",
@@ -165,10 +256,15 @@ impl Place {
             "get: announced",
             "get: claimed",
             "get: skip claimed",
+            "lease: written",
+            "lease: taken",
+            "ack: released",
+            "nack: returned",
+            "nack: told",
         ];
-        match input.below(10) {
-            7 | 8 => Place::InsideGetWith,
-            9 => Place::Behind,
+        match input.below(15) {
+            12 | 13 => Place::InsideGetWith,
+            14 => Place::Behind,
             label => Place::Label(LABELS[label], 1 + input.below(3) as u32),
         }
     }
@@ -176,56 +272,61 @@ impl Place {
 
 /// Runs one input.
 pub fn run(input: &mut Input<'_>) {
-    let capacity = 1 << input.below(3);
+    let capacity = [1, 2, 4, 16][input.below(4)];
     let queue = QueueOptions::new(capacity).peers(LIVING + 1).anonymous().expect("memory for a few pages");
     let mut model = Model {
         capacity: queue.capacity() as u64,
         head: 0,
         waiting: VecDeque::new(),
         orphans: vec![],
+        leased: vec![],
         is_closed: false,
     };
-    let mut handles = vec![queue];
-    for step in 0..STEPS {
+    let mut living = vec![Participant { holder: 0, queue }];
+    for step in 1..=STEPS {
         let Some(code) = input.step() else { break };
-        let fresh = 100 * (step as u64 + 1);
-        let which = input.below(handles.len());
+        let fresh = 100 * step as u64;
+        let which = input.below(living.len());
         match code % 16 {
-            0 if handles.len() < LIVING => handles.push(handles[which].try_clone().expect("room for it")),
-            1 if handles.len() > 1 => drop(handles.swap_remove(which)),
+            0 if living.len() < LIVING => {
+                let queue = living[which].queue.try_clone().expect("room for it");
+                living.push(Participant { holder: step, queue });
+            }
+            1 if living.len() > 1 => leave(living.swap_remove(which), &mut model),
             2 if input.below(4) == 0 => {
-                handles[which].close();
+                living[which].queue.close();
                 model.is_closed = true;
             }
             3..=6 => {
                 let (operation, place) = (Operation::chosen(input), Place::chosen(input));
-                kill_in(operation, place, fresh, &mut handles[which], &mut model);
+                kill_in(operation, place, fresh, &mut living[which], &mut model);
             }
-            _ => Operation::chosen(input).run(&mut handles[which], &mut model, fresh, || ()),
+            _ => Operation::chosen(input).run(&mut living[which], &mut model, fresh, || ()),
         }
-        assert_eq!(handles[0].len(), model.waiting.len());
-        assert_eq!(handles[0].is_closed(), model.is_closed);
+        assert_eq!(living[0].queue.len(), model.waiting.len());
+        assert_eq!(living[0].queue.is_closed(), model.is_closed);
     }
-    // In the end all that is left comes out, once.
-    let last = &mut handles[0];
+    // In the end all that is left comes out, once; but for what the last one has leased itself.
+    let mut last = living.swap_remove(0);
+    living.into_iter().for_each(|one| leave(one, &mut model));
     while !model.orphans.is_empty() || model.waiting.iter().any(Option::is_some) {
-        Operation::Get { wanted: 1 }.run(last, &mut model, 0, || ());
+        Operation::Get { wanted: 1 }.run(&mut last, &mut model, 0, || ());
     }
-    Operation::Get { wanted: 1 }.run(last, &mut model, 0, || ());
+    Operation::Get { wanted: 1 }.run(&mut last, &mut model, 0, || ());
+}
+
+fn leave(one: Participant, model: &mut Model) {
+    model.give_back(one.holder);
+    drop(one.queue);
 }
 
 /// Has a forked participant do an operation and die at a place, has `survivor` recover, and tells the model what the dead one had done.
-fn kill_in(
-    operation: Operation,
-    place: Place,
-    fresh: u64,
-    survivor: &mut SimpleQueue<u64>,
-    model: &mut Model,
-) {
-    let file: OwnedFd = survivor.as_fd().try_clone_to_owned().expect("a free descriptor");
+fn kill_in(operation: Operation, place: Place, fresh: u64, survivor: &mut Participant, model: &mut Model) {
+    let file: OwnedFd = survivor.queue.as_fd().try_clone_to_owned().expect("a free descriptor");
     let before = (model.waiting.len(), model.orphans.len());
     let end = in_mortal(|| {
-        let mut own = SimpleQueue::<u64>::from_fd(file).expect("room for one more");
+        let queue = SimpleQueue::<u64>::from_fd(file).expect("room for one more");
+        let mut own = Participant { holder: MORTAL, queue };
         if let Place::Label(label, countdown) = place {
             arm(label, countdown);
         }
@@ -238,27 +339,27 @@ fn kill_in(
     });
     // The child had a copy of the model: this one knows nothing of it yet.
     assert_eq!(before, (model.waiting.len(), model.orphans.len()));
-    assert_eq!(survivor.recover().expect("our own"), 1, "one is dead");
+    assert_eq!(survivor.queue.recover().expect("our own"), 1, "one is dead");
     match end {
-        Done => settle_done(operation, fresh, survivor, model),
+        Done => settle_done(operation, fresh, model),
         Killed => settle_killed(operation, place, fresh, model),
     }
+    model.give_back(MORTAL);
 }
 
 use End::{Done, Killed};
 
 /// The operation was completed, and the child has compared what it came to.
-fn settle_done(operation: Operation, fresh: u64, survivor: &SimpleQueue<u64>, model: &mut Model) {
+fn settle_done(operation: Operation, fresh: u64, model: &mut Model) {
     match operation {
         Operation::Put { values } => _ = model.put(&(fresh..).take(values).collect::<Vec<_>>()),
-        Operation::Get { .. } | Operation::GetWith if !model.orphans.is_empty() => {
-            // Which of them it got is its secret; with one there is no choice. The ring scans by slot, so the model may follow it.
-            let capacity = survivor.capacity() as u64;
-            let first = (0..model.orphans.len()).min_by_key(|&n| model.orphans[n].0 % capacity);
-            model.orphans.swap_remove(first.expect("there is one"));
+        Operation::Get { wanted } => drop(model.claim_unseen(wanted)),
+        Operation::GetWith => drop(model.claim_unseen(1)),
+        Operation::Lease(end) => {
+            for item in model.claim_unseen(1) {
+                model.end_lease(MORTAL, item, end);
+            }
         }
-        Operation::Get { wanted } => drop(model.claim(wanted)),
-        Operation::GetWith => drop(model.claim(1)),
     }
 }
 
@@ -277,26 +378,27 @@ fn settle_killed(operation: Operation, place: Place, fresh: u64, model: &mut Mod
             };
             model.waiting.extend((0..claimed).map(|n| (n < published).then_some(fresh + n)));
         }
-        (Operation::Get { .. } | Operation::GetWith, Place::Label("get: announced", _)) => {
-            model.pass_skipped();
-        }
-        (Operation::Get { .. } | Operation::GetWith, Place::Label("get: skip claimed", countdown)) => {
+        (_, Place::Label("get: announced", _)) => _ = model.pass_skipped(),
+        (_, Place::Label("get: skip claimed", countdown)) => {
             model.waiting.drain(..countdown as usize);
             model.head += u64::from(countdown);
         }
-        (Operation::Get { wanted }, Place::Label(_, _)) => {
+        (Operation::GetWith | Operation::Lease(Ended::Ack), Place::Label("ack: released", _)) => {
+            drop(model.claim_unseen(1));
+        }
+        // Whatever else it had in its hands comes back.
+        (Operation::Get { wanted }, Place::Label("get: claimed", _)) => {
             let claimed = model.claim(wanted);
-            model.orphans.extend(claimed);
+            model.orphans.extend(claimed.into_iter().map(Item::back));
         }
-        (Operation::GetWith, Place::Label(..)) => {
-            let claimed = model.claim(1);
-            model.orphans.extend(claimed);
-        }
-        // What had come back comes back again.
-        (Operation::GetWith, Place::InsideGetWith) if !model.orphans.is_empty() => {}
-        (Operation::GetWith, Place::InsideGetWith) => {
-            let claimed = model.claim(1);
-            model.orphans.extend(claimed);
+        (Operation::GetWith, Place::InsideGetWith)
+        | (
+            Operation::GetWith | Operation::Lease(_),
+            Place::Label("get: claimed" | "lease: written" | "lease: taken", _),
+        )
+        | (Operation::Lease(Ended::Nack), Place::Label("nack: returned" | "nack: told", _)) => {
+            let claimed = model.claim_unseen(1);
+            model.orphans.extend(claimed.into_iter().map(Item::back));
         }
         (_, place) => panic!("nothing kills at {place:?} in this operation"),
     }
