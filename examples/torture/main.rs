@@ -11,7 +11,9 @@
 //! auditor ask of a primitive, and each primitive has a file. `tally` adds up, `ui` is standard error, `args` the command line.
 
 mod args;
+mod items;
 mod journal;
+mod lease;
 mod mutex;
 mod pipe;
 mod process;
@@ -36,6 +38,7 @@ use ui::Ui;
 /// What can be tortured.
 const KINDS: &[Kind] = &[
     Kind { name: "queue", make: queue::make },
+    Kind { name: "lease", make: lease::make },
     Kind { name: "pipe", make: pipe::make },
     Kind { name: "mutex", make: mutex::make },
 ];
