@@ -11,14 +11,18 @@
 //! auditor ask of a primitive, and each primitive has a file. `tally` adds up, `ui` is standard error, `args` the command line.
 
 mod args;
+mod event;
 mod items;
 mod journal;
 mod lease;
+mod living;
 mod mutex;
+mod object;
 mod pipe;
 mod process;
 mod queue;
 mod random;
+mod rwlock;
 mod storm;
 mod subject;
 mod tally;
@@ -41,6 +45,8 @@ const KINDS: &[Kind] = &[
     Kind { name: "lease", make: lease::make },
     Kind { name: "pipe", make: pipe::make },
     Kind { name: "mutex", make: mutex::make },
+    Kind { name: "rwlock", make: rwlock::make },
+    Kind { name: "event", make: event::make },
 ];
 
 /// The longest round, without its end.
