@@ -19,7 +19,7 @@ status=0
 RUSTFLAGS="--cfg loom ${RUSTFLAGS:-}" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" \
   cargo test --profile loom --test loom -- --nocapture "${names[@]}" 2>&1 | tee "$log" || status=$?
 awk '
-  /^model / { models++; match($0, /kill points [0-9]+/); kills += substr($0, RSTART + 12, RLENGTH - 12)
+  /(^|\.\.\. )model / { models++; match($0, /kill points [0-9]+/); kills += substr($0, RSTART + 12, RLENGTH - 12)
               match($0, /executions [0-9]+/); runs += substr($0, RSTART + 11, RLENGTH - 11) }
   / \.\.\. FAILED$/ { failed++ }
   END { printf "models: %d, kill points: %d, executions: %d, failed: %d\n", models, kills, runs, failed }

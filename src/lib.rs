@@ -7,8 +7,12 @@
 //! | items from any number of producers to any number of consumers | [`SimpleQueue`], [`QueueOptions`] |
 //! | messages of any length from one process to another, in place | [`pipe`], [`Pipe`], [`Sender`], [`Receiver`], [`Connection`] |
 //! | a value that one process at a time holds, whose holder may die | [`Mutex`] |
+//! | the same, whose holder may lock again | [`RLock`] |
 //! | a value that many processes read at a time, or one writes | [`RwLock`] |
+//! | a condition on a mutex's value, to wait for | [`Condvar`] |
+//! | a number of permits, whose holders may die | [`Semaphore`], [`Permit`] |
 //! | a flag that processes wait for | [`Event`] |
+//! | a point where processes wait for each other | [`Barrier`] |
 //! | something that one process does for all, once | [`Once`] |
 //! | several of these in one segment | [`shared_struct!`], [`Part`] |
 //! | shared memory for objects of your own | [`Segment`], [`Blueprint`] |

@@ -6,7 +6,7 @@
 mod common;
 
 use common::{Unlink, end_after, fresh_name, in_forked_child};
-use skep::{Error, LockError, Mismatch, Mutex, SimpleQueue};
+use skep::{Error, Event, LockError, Mismatch, Mutex, Part, PartOptions, SimpleQueue, shared_struct};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -184,4 +184,87 @@ fn a_lock_that_timed_out_leaves_no_note_behind() {
             assert_eq!(noted_lock(), 0);
         });
     });
+}
+
+// --- as a part ---------------------------------------------------------------------------------------------------
+
+shared_struct! {
+    struct Pair {
+        left: Mutex<u64>,
+        right: Mutex<[u8; 3]>,
+        moved: Event,
+    }
+}
+
+fn pair() -> Pair {
+    Pair::anonymous((7, [1; 3], ())).unwrap()
+}
+
+#[test]
+fn the_mutexes_of_a_struct_are_locks_of_their_own() {
+    let here = pair();
+    let there = Pair::from_fd(here.as_fd().try_clone_to_owned().unwrap()).unwrap();
+    let left = here.left.lock().unwrap();
+    let mut right = there.right.lock().unwrap();
+    assert!(matches!(there.left.try_lock(), Err(LockError::WouldDeadlock)));
+    right[2] = 9;
+    drop((left, right));
+    assert_eq!((*there.left.lock().unwrap(), *here.right.lock().unwrap()), (7, [1, 1, 9]));
+    assert!(matches!(here.left.try_clone(), Err(Error::Mismatch(Mismatch::Kind { .. }))));
+    let fd = here.as_fd().try_clone_to_owned().unwrap();
+    assert!(matches!(Mutex::<u64>::from_fd(fd), Err(Error::Mismatch(_))));
+}
+
+#[test]
+fn a_holder_in_a_struct_that_dies_passes_the_lock_and_the_news_on() {
+    let pair = pair();
+    let status = in_forked_child(|| {
+        let own = Pair::from_fd(pair.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        *own.left.lock().unwrap() = 8;
+        std::mem::forget(own.left.lock().unwrap());
+        std::mem::forget(own);
+        0
+    });
+    assert!(status.success());
+    match pair.left.lock_timeout(HANG) {
+        Err(LockError::OwnerDied(mut guard)) => {
+            assert_eq!(*guard, 8);
+            guard.mark_consistent();
+        }
+        result => panic!("{result:?}"),
+    }
+    assert_eq!(*pair.right.lock().unwrap(), [1; 3], "its neighbour is in order");
+    assert_eq!(pair.recover().unwrap(), 1);
+}
+
+#[test]
+fn a_struct_dropped_with_a_guard_forgotten_stays_mapped() {
+    let address = {
+        let pair = pair();
+        let guard = pair.left.lock().unwrap();
+        let address = &raw const *guard as usize;
+        std::mem::forget(guard);
+        address
+    };
+    // SAFETY: asks the kernel whether a page is mapped; writes one byte into `_in_core`.
+    let mapped = |_in_core: &mut u8| unsafe { libc::mincore((address & !4095) as *mut _, 1, _in_core) } == 0;
+    assert!(mapped(&mut 0));
+    assert_eq!(*Mutex::new(1_u64).unwrap().lock().unwrap(), 1);
+}
+
+#[test]
+fn a_mutex_alone_has_clones_and_nobody_to_recover_for() {
+    let mutex = Mutex::new(1_u64).unwrap();
+    let clone = mutex.try_clone().unwrap();
+    *clone.lock().unwrap() += 1;
+    assert_eq!(*mutex.lock().unwrap(), 2);
+    assert_eq!(mutex.recover().unwrap(), 0);
+    let status = in_forked_child(|| i32::from(!matches!(mutex.try_clone(), Err(Error::Forked))));
+    assert!(status.success());
+    // What a program does that knows parts alone.
+    let part = PartOptions::new().peers(2).anonymous::<Mutex<u64>>(3).unwrap();
+    let other = part.try_clone().unwrap();
+    *other.lock().unwrap() += 1;
+    assert_eq!(*part.lock().unwrap(), 4);
+    assert!(matches!(part.try_clone(), Err(Error::TooManyPeers { limit: 2 })));
 }

@@ -252,11 +252,61 @@ pub enum WaitError {
     /// This handle itself is what it would wait for.
     #[error("this handle would wait for itself: end first what it has begun")]
     WouldDeadlock,
+    /// It never will be so: more is wanted than there can be.
+    #[error("more is wanted than there can be: ask for less, or create the object with a higher bound")]
+    TooMany,
     /// See [`Error::Forked`].
     #[error("this handle belongs to the process that forked: attach anew in the child")]
     Forked,
     /// See [`Error::Corrupt`].
     #[error("the shared memory is corrupt: some process wrote where it may not")]
+    Corrupt,
+}
+
+/// Why a semaphore got no new permits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReleaseError {
+    /// There would be more than there may be; nothing has changed.
+    #[error(
+        "the semaphore would have more than {bound} permits, free and held: something was released too often"
+    )]
+    TooMany {
+        /// How many there may be.
+        bound: u32,
+    },
+    /// See [`Error::Forked`].
+    #[error("this handle belongs to the process that forked: attach anew in the child")]
+    Forked,
+    /// See [`Error::Corrupt`].
+    #[error("the shared memory is corrupt: some process wrote where it may not")]
+    Corrupt,
+}
+
+/// Why not all came to a barrier. The caller's own arrival has not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BarrierError {
+    /// Not all came until the time was over.
+    #[error("not all came until the time was over")]
+    Timeout,
+    /// Somebody aborted it, or reset it while the caller waited.
+    #[error("the barrier was aborted, or reset meanwhile: reset it, and wait again")]
+    Broken,
+    /// Participants died or left, and nobody has taken their places.
+    #[error("{lost} of the barrier's places are lost: start as many participants anew, or reset it")]
+    Incomplete {
+        /// How many places.
+        lost: usize,
+    },
+    /// Each place is a living participant's.
+    #[error("all places of the barrier are taken: drop a participant that has one")]
+    Full,
+    /// See [`Error::Forked`].
+    #[error("this handle belongs to the process that forked: attach anew in the child")]
+    Forked,
+    /// See [`Error::Corrupt`].
+    #[error("the barrier's shared memory is corrupt: some process wrote where it may not")]
     Corrupt,
 }
 
@@ -302,6 +352,29 @@ impl<G> LockError<G> {
             LockError::Forked => LockError::Forked,
             LockError::Corrupt => LockError::Corrupt,
         })
+    }
+
+    /// The same, with what `change` makes of the guard.
+    pub fn map<H>(self, change: impl FnOnce(G) -> H) -> LockError<H> {
+        match self.into_guard() {
+            Ok(guard) => LockError::OwnerDied(change(guard)),
+            Err(other) => other.of_another_guard(),
+        }
+    }
+}
+
+impl LockError<Infallible> {
+    /// The same refusal, to a caller whose success is a guard `G`.
+    pub(crate) fn of_another_guard<G>(self) -> LockError<G> {
+        match self {
+            LockError::OwnerDied(never) => match never {},
+            LockError::WouldBlock => LockError::WouldBlock,
+            LockError::Timeout => LockError::Timeout,
+            LockError::WouldDeadlock => LockError::WouldDeadlock,
+            LockError::Unrecoverable => LockError::Unrecoverable,
+            LockError::Forked => LockError::Forked,
+            LockError::Corrupt => LockError::Corrupt,
+        }
     }
 }
 

@@ -3,8 +3,12 @@
 //! - [`SimpleQueue`]: a bounded first-in-first-out queue with any number of producers and consumers.
 //! - [`Pipe`]: messages of any length from one [`Sender`] to one [`Receiver`], written and read in place.
 //! - [`Mutex`]: a value that one thread of one process holds at a time.
+//! - [`RLock`]: the same, whose holder may lock again.
 //! - [`RwLock`]: a value that many read at a time, or one writes.
+//! - [`Condvar`]: a condition on a mutex's value that processes wait for.
+//! - [`Semaphore`]: a number of permits that processes take and give back.
 //! - [`Event`]: a flag that processes wait for.
+//! - [`Barrier`]: where a number of processes wait for each other.
 //! - [`Once`]: what one participant does for all.
 //! - [`shared_struct!`]: several of these in one segment.
 //!
@@ -59,9 +63,15 @@ pub use fault::armed as faults;
 pub use lock::RawParts;
 #[cfg(not(loom))]
 pub use {
-    error::{Error, GetError, LockError, Mismatch, PutBatchError, PutError, RecvError, SendError, WaitError},
+    error::{
+        BarrierError, Error, GetError, LockError, Mismatch, PutBatchError, PutError, RecvError, ReleaseError,
+        SendError, WaitError,
+    },
     header::{Blueprint, Item, Kind},
-    lock::{Event, Mutex, MutexGuard, Once, OnceState, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    lock::{
+        Barrier, BarrierWait, Condvar, Event, Mutex, MutexGuard, Once, OnceState, Permit, RLock, RLockGuard,
+        RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SemaphoreSetup, Wakeup,
+    },
     part::{Part, PartOptions, Place, Seat},
     pipe::{Connection, Pipe, ReadGrant, Receiver, Sender, WriteGrant, pipe},
     queue::{Lease, QueueOptions, SimpleQueue},

@@ -19,13 +19,24 @@
 //! RUSTFLAGS="--cfg loom" cargo test --release
 //! ```
 //!
+//! # A protocol of one's own
+//! A pipeline: one stage squares numbers, another collects the squares. A number stays leased while its square is put, and a word of the stage's own says how far it
+//! has come; so a successor does what its predecessor has not finished. Whatever dies where, each square arrives, in order; one may arrive twice.
+#![doc = ""]
+#![doc = "```no_run"]
+#![doc = include_str!("model/pipeline.rs")]
+#![doc = "```"]
+//!
 //! [loom]: https://docs.rs/loom
 
 mod world;
 
+pub use crate::lock::barrier::model::{Barrier, Failure};
+pub use crate::lock::condvar::model::{Begun, Condvar, Hold};
 pub use crate::lock::event::model::Event;
 pub use crate::lock::once::model::{Once, OncePeer};
 pub use crate::lock::rwlock::model::{RwLock, RwLockPeer};
+pub use crate::lock::semaphore::model::{Semaphore, SemaphorePeer};
 pub use crate::pipe::model::{Pipe, Receiver, Sender};
 pub use world::World;
 

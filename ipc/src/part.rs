@@ -131,12 +131,7 @@ pub trait Part: Sized {
     /// # Errors
     /// [`Error::TooManyPeers`], [`Error::Mismatch`] (this is a struct's field), [`Error::Forked`], [`Error::Os`].
     fn try_clone(&self) -> Result<Self, Error> {
-        let (seat, expected) = (self.seat(), blueprint::<Self>());
-        if (seat.whole.kind, seat.whole.item) != (expected.kind, expected.item) {
-            let (found, expected) = (format!("{:?}", seat.whole.kind), format!("{:?}", expected.kind));
-            return Err(Mismatch::Kind { found, expected }.into());
-        }
-        take_part(seat.member.segment().clone())
+        self.seat().another()
     }
 
     /// Looks for dead participants now, gives back what they held, and frees their places. Returns for how many.
@@ -233,6 +228,26 @@ pub struct Seat {
 }
 
 impl Seat {
+    /// For a handle of an object without participants, which fills a segment of its own.
+    pub(crate) fn apart(segment: &Segment, whole: Blueprint) -> Arc<Self> {
+        Arc::new(Seat { mend: |_, _| {}, whole, member: segment.guest() })
+    }
+
+    /// Whether it was made by [`apart`](Self::apart).
+    pub(crate) fn is_apart(&self) -> bool {
+        self.member.is_guest()
+    }
+
+    /// Another participant's handle of the `P` that fills this one's segment.
+    pub(crate) fn another<P: Part>(&self) -> Result<P, Error> {
+        let (whole, expected) = (&self.whole, blueprint::<P>());
+        if (whole.kind, whole.item) != (expected.kind, expected.item) {
+            let (found, expected) = (format!("{:?}", whole.kind), format!("{:?}", expected.kind));
+            return Err(Mismatch::Kind { found, expected }.into());
+        }
+        take_part(self.segment().clone())
+    }
+
     /// This participant's number.
     pub(crate) fn me(&self) -> usize {
         self.member.peer()

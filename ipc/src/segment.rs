@@ -22,6 +22,9 @@ use std::sync::Arc;
 /// How often a newcomer tries to become the repairer before it looks for another entry.
 const PATIENCE: u32 = 1000;
 
+/// Instead of an entry's number: of no participant.
+const GUEST: usize = usize::MAX;
+
 /// Shared memory that was created or attached, mapped into this process. Clones share the mapping and the descriptor.
 ///
 /// This is the ground that queues, pipes and locks stand on, and public for objects of your own. The body is plain memory; who may touch
@@ -236,6 +239,11 @@ impl Segment {
         }
     }
 
+    /// What keeps a segment without becoming a participant of it.
+    pub(crate) fn guest(&self) -> Member {
+        Member { segment: self.clone(), peer: GUEST, found: VACANT, joined: false }
+    }
+
     /// Becomes a participant: takes an entry that is nobody's, or that of a dead one after `repair` has dealt with its words.
     pub(crate) fn join(&self, mut repair: impl FnMut(usize) -> Repair) -> Result<Member, Error> {
         // First the vacant ones: they cost no repair.
@@ -362,12 +370,16 @@ impl Member {
     pub(crate) fn segment(&self) -> &Segment {
         &self.segment
     }
+
+    pub(crate) fn is_guest(&self) -> bool {
+        self.peer == GUEST
+    }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        if !self.segment.is_own() {
-            return; // a forked child's copy: the entry and its lock are the parent's
+        if self.is_guest() || !self.segment.is_own() {
+            return; // no entry; or a forked child's copy: the entry and its lock are the parent's
         }
         let entry = self.segment.peers().entry(self.peer);
         if self.joined && entry.state.load(Acquire) == JOINED {

@@ -355,6 +355,13 @@ pub(crate) fn thread_id() -> u32 {
     nix::unistd::gettid().as_raw().cast_unsigned()
 }
 
+/// Whether there is a thread of that number in this process's pid namespace, its own or another's.
+pub(crate) fn is_thread(number: u32) -> bool {
+    // SAFETY: signal 0 is none; the call asks whether one could be sent.
+    let code = i32::try_from(number).map_or(-1, |number| unsafe { libc::kill(number, 0) });
+    code == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
+}
+
 /// The pid namespace of this process, in which [`thread_id`] counts; 0 if the kernel has none.
 pub(crate) fn pid_namespace() -> Result<u64, Error> {
     match std::fs::metadata(format!("{PROC}/ns/pid")) {

@@ -36,7 +36,7 @@
 //! looking again, and whoever repairs for the dead wakes all. A waiter that is killed leaves `WAITING` set, which costs one
 //! needless wake (N5).
 
-use crate::sync::{self, AtomicU32, Relaxed, SeqCst, fence, heavy_fence, light_fence};
+use crate::sync::{self, Acquire, AtomicU32, Relaxed, SeqCst, fence, heavy_fence, light_fence};
 #[cfg(not(loom))]
 use std::time::{Duration, Instant};
 
@@ -150,9 +150,27 @@ const LONGEST_SLICE: Duration = Duration::from_millis(1600);
 ///
 /// `check` is called before the first sleep, and once a slice as long as nothing is found, however often the sleeper is woken meanwhile: there
 /// the caller looks for dead peers, and says whether it is to be called again soon.
-#[cfg(not(loom))]
 pub(crate) fn wait<R>(
     word: &WaitWord,
+    until: Until,
+    look: impl FnMut() -> Option<R>,
+    check: impl FnMut() -> bool,
+) -> Option<R> {
+    sleep_on(&word.0, || word.announce().0, until, look, check)
+}
+
+/// The same for a word that is a sleeper's own, changes only when its wait is over, and is the condition itself: waits while it is `value`. False:
+/// the time is over. Nothing is announced: who changes the word knows whose it is, and wakes that one.
+pub(crate) fn wait_while(word: &AtomicU32, value: u32, until: Until, check: impl FnMut() -> bool) -> bool {
+    let look = || (word.load(Acquire) != value).then_some(());
+    sleep_on(word, || value, until, look, check).is_some()
+}
+
+/// `announce` says what the word must still be for the sleep that follows.
+#[cfg(not(loom))]
+fn sleep_on<R>(
+    word: &AtomicU32,
+    announce: impl Fn() -> u32,
     until: Until,
     mut look: impl FnMut() -> Option<R>,
     mut check: impl FnMut() -> bool,
@@ -174,7 +192,7 @@ pub(crate) fn wait<R>(
     let mut slice = SLICE;
     let mut checked_at = Instant::now();
     loop {
-        let ticket = word.announce();
+        let announced = announce();
         if let Some(found) = look() {
             return Some(found);
         }
@@ -183,7 +201,7 @@ pub(crate) fn wait<R>(
             Some(left) => left.min(slice),
             None => slice,
         };
-        sync::futex_wait(&word.0, ticket.0, Some(sleep));
+        sync::futex_wait(word, announced, Some(sleep));
         if checked_at.elapsed() >= slice {
             slice = if check() { SLICE } else { LONGEST_SLICE.min(2 * slice) };
             checked_at = Instant::now();
@@ -193,18 +211,19 @@ pub(crate) fn wait<R>(
 
 /// The same in a model: no time passes, so nobody sleeps in slices; instead a simulated death wakes every sleeper.
 #[cfg(loom)]
-pub(crate) fn wait<R>(
-    word: &WaitWord,
+fn sleep_on<R>(
+    word: &AtomicU32,
+    announce: impl Fn() -> u32,
     _until: Until,
     mut look: impl FnMut() -> Option<R>,
     mut check: impl FnMut() -> bool,
 ) -> Option<R> {
     loop {
-        let ticket = word.announce();
+        let announced = announce();
         if let Some(found) = look() {
             return Some(found);
         }
-        sync::futex_wait(&word.0, ticket.0, None);
+        sync::futex_wait(word, announced, None);
         check();
     }
 }

@@ -5,12 +5,16 @@
 //! ```
 #![cfg(loom)]
 
+mod barrier;
+mod condvar;
 mod event;
 mod once;
 mod pipe;
+mod pipeline;
 mod queue;
 mod queue_deaths;
 mod queue_leases;
 mod queue_sleep;
 mod rwlock;
+mod semaphore;
 mod support;

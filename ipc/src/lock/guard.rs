@@ -1,8 +1,7 @@
-//! The guard of a [`Mutex`], and what to do with one that comes from a dead holder. Steps and invariants are those of `mutex.rs`.
+//! The guard of a [`Mutex`], and what to do with one that comes from a dead holder. Steps and invariants are those of `robust.rs`.
 
 use super::mutex::Mutex;
 use crate::error::LockError;
-use crate::sync::Relaxed;
 use bytemuck::Pod;
 use std::convert::Infallible;
 use std::marker::PhantomData;
@@ -34,15 +33,22 @@ impl<'a, T: Pod> MutexGuard<'a, T> {
     pub(super) fn new(mutex: &'a Mutex<T>) -> Self {
         MutexGuard { mutex, panicking: std::thread::panicking(), _not_send: PhantomData }
     }
+
+    /// The mutex that is locked.
+    #[inline]
+    pub(super) fn mutex(&self) -> &'a Mutex<T> {
+        self.mutex
+    }
+
     /// Says that the value is in order again after [`LockError::OwnerDied`]: later locks are ordinary ones.
     pub fn mark_consistent(&mut self) {
-        self.mutex.control().suspect.store(0, Relaxed); // M1
+        self.mutex.0.mark_consistent(); // M1
     }
 
     /// Whether a holder died, and nobody has [marked](Self::mark_consistent) the value since.
     #[inline]
     pub fn is_suspect(&self) -> bool {
-        self.mutex.control().suspect.load(Relaxed) != 0
+        self.mutex.0.is_suspect()
     }
 }
 
@@ -73,7 +79,7 @@ impl<T: Pod> Deref for MutexGuard<'_, T> {
     #[inline]
     fn deref(&self) -> &T {
         // SAFETY: the lock grants the bytes to this thread; any bytes are a valid `T: Pod`.
-        unsafe { self.mutex.value().as_ref() }
+        unsafe { self.mutex.0.value().as_ref() }
     }
 }
 
@@ -81,14 +87,14 @@ impl<T: Pod> DerefMut for MutexGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as in `deref`; the guard is borrowed mutably.
-        unsafe { self.mutex.value().as_mut() }
+        unsafe { self.mutex.0.value().as_mut() }
     }
 }
 
 impl<T: Pod> Drop for MutexGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.mutex.release(std::thread::panicking() && !self.panicking); // D1, D2
+        self.mutex.0.release(std::thread::panicking() && !self.panicking); // D1, D2
     }
 }
 

@@ -1,4 +1,4 @@
-//! The C library's mutex, process-shared, robust and error-checking, as typed calls.
+//! The C library's mutex, process-shared, robust, and error-checking or recursive, as typed calls.
 //!
 //! "Robust": each thread keeps a list of the mutexes that it holds, and registers it with the kernel, which walks it when the thread ends,
 //! however it ends, marks each mutex `OWNER_DIED` and wakes a waiter. Two things follow for whoever calls:
@@ -20,6 +20,15 @@ use std::time::Duration;
 /// A mutex in shared memory.
 #[repr(transparent)]
 pub(crate) struct RawMutex(UnsafeCell<libc::pthread_mutex_t>);
+
+/// What becomes of a holder who locks again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Relock {
+    /// He is told that he would wait for himself.
+    Refuse = libc::PTHREAD_MUTEX_ERRORCHECK as isize,
+    /// He holds it once more, and unlocks it once more.
+    Count = libc::PTHREAD_MUTEX_RECURSIVE as isize,
+}
 
 /// What came of an attempt to lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +65,8 @@ impl Attempt {
 
 impl RawMutex {
     /// Makes a mutex, unlocked, in memory that nobody else uses yet.
-    pub(crate) fn init(&self) -> Result<(), Error> {
-        let attributes = Attributes::new()?;
+    pub(crate) fn init(&self, relock: Relock) -> Result<(), Error> {
+        let attributes = Attributes::new(relock)?;
         // SAFETY: the memory is valid and aligned, as `self` is, and holds no mutex in use; the attributes are initialised.
         let code = unsafe { libc::pthread_mutex_init(self.0.get(), attributes.0.as_ptr()) };
         succeeded("pthread_mutex_init", code)
@@ -86,6 +95,26 @@ impl RawMutex {
             if word.load(Relaxed) & libc::FUTEX_TID_MASK == sys::thread_id() {
                 word.store(0, Release); // this thread's: nobody else changes it but to say that he waits
                 sys::futex_wake(word, u32::MAX);
+            }
+        }
+    }
+
+    /// Marks the lock as a dead holder's if there is no thread of its holder's id, and the kernel has not marked it: a thread that was not its process's first one
+    /// and has executed another program took the first one's id before the kernel looked at what it holds.
+    ///
+    /// The first word is the one that the kernel would have changed, and the futex interface fixes what is in it. A holder that ends meanwhile the kernel has marked, so that
+    /// the exchange fails.
+    pub(crate) fn pass_on_from_the_vanished(&self) {
+        if cfg!(target_env = "gnu") {
+            // SAFETY: as in `finish_refusal`.
+            let word = unsafe { &*self.0.get().cast::<AtomicU32>() };
+            let seen = word.load(Relaxed);
+            let holder = seen & libc::FUTEX_TID_MASK;
+            if seen & libc::FUTEX_OWNER_DIED == 0 && holder != 0 && !sys::is_thread(holder) {
+                let passed_on = seen & libc::FUTEX_WAITERS | libc::FUTEX_OWNER_DIED;
+                if word.compare_exchange(seen, passed_on, Release, Relaxed).is_ok() {
+                    sys::futex_wake(word, 1);
+                }
             }
         }
     }
@@ -137,7 +166,7 @@ impl RawMutex {
 struct Attributes(MaybeUninit<libc::pthread_mutexattr_t>);
 
 impl Attributes {
-    fn new() -> Result<Self, Error> {
+    fn new(relock: Relock) -> Result<Self, Error> {
         let mut memory = MaybeUninit::uninit();
         // SAFETY: the memory is valid for the attributes, which the call initialises.
         succeeded("pthread_mutexattr_init", unsafe { libc::pthread_mutexattr_init(memory.as_mut_ptr()) })?;
@@ -150,7 +179,7 @@ impl Attributes {
         let code = unsafe { libc::pthread_mutexattr_setrobust(it, libc::PTHREAD_MUTEX_ROBUST) };
         succeeded("pthread_mutexattr_setrobust", code)?;
         // SAFETY: as above.
-        let code = unsafe { libc::pthread_mutexattr_settype(it, libc::PTHREAD_MUTEX_ERRORCHECK) };
+        let code = unsafe { libc::pthread_mutexattr_settype(it, relock as i32) };
         succeeded("pthread_mutexattr_settype", code)?;
         Ok(attributes)
     }

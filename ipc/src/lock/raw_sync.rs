@@ -4,7 +4,8 @@
 //! still uses `raw_sync` can lock a mutex that skep made. The way back is closed: a mutex that `raw_sync` made is not robust, and the death
 //! of its holder would stop everybody.
 
-use super::mutex::{Control, Mutex, value_offset};
+use super::mutex::Mutex;
+use super::robust::{Control, value_offset};
 use crate::header::{HEADER_BYTES, PAGE_BYTES};
 use bytemuck::Pod;
 use std::mem::offset_of;
@@ -70,19 +71,20 @@ impl<T: Pod> Mutex<T> {
 
     /// The addresses of the words in this process, valid as long as this `Mutex`.
     pub fn raw_parts(&self) -> RawParts<T> {
-        let control = NonNull::from(self.control());
+        let control = NonNull::from(self.0.control());
         RawParts {
             mutex: control.cast(),
             // SAFETY: a field of the control words.
             suspect: unsafe { control.byte_add(offset_of!(Control, suspect)) }.cast(),
-            value: self.value(),
+            value: self.0.value(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::mutex::blueprint;
+    use super::super::mutex::Checking;
+    use super::super::robust::Robust;
     use super::*;
 
     /// The offsets from the start of the file are where the segment's body has the words.
@@ -99,7 +101,7 @@ mod tests {
         fn check<T: Pod + PartialEq + std::fmt::Debug>(value: T) {
             let mutex = Mutex::new(value).expect("made");
             let body = mutex.raw_parts().mutex.addr().get() - Mutex::<T>::RAW_MUTEX_OFFSET;
-            let geometry = blueprint::<T>().geometry(1, 1).expect("possible");
+            let geometry = Robust::<T, Checking>::blueprint().geometry(1, 1).expect("possible");
             assert_eq!(Mutex::<T>::RAW_MUTEX_OFFSET as u64, geometry.body);
             let parts = mutex.raw_parts();
             assert_eq!(parts.suspect.addr().get() - body, Mutex::<T>::SUSPECT_OFFSET);

@@ -1,0 +1,319 @@
+//! A value in shared memory and a robust lock around it: what [`Mutex`](super::Mutex) and [`RLock`](super::RLock) are made of.
+//!
+//! The lock is the C library's (`pthread.rs`): the kernel knows who holds it, and passes it on when the holder ends. Its own way of telling
+//! that is a trap: whoever gets the lock from a dead holder and unlocks it without a word makes it useless for everybody, for ever. So the
+//! mutex is always made consistent at once, and that the *data* may not be in order stands in a word of our own, `suspect`, until somebody
+//! says that they are.
+//!
+//! # States
+//! | mutex | `suspect` | state | the next `lock` gives |
+//! | --- | --- | --- | --- |
+//! | free | 0 | in order | the guard |
+//! | free | 1 | suspect: a holder died, and nobody has called `mark_consistent` since | `OwnerDied(guard)` |
+//! | held by a living thread | any | that thread decides | waits |
+//! | `OWNER_DIED` (written by the kernel) | any | the holder died just now | `OwnerDied(guard)`, after L2 and L3 |
+//!
+//! # Steps
+//! | who | step | |
+//! | --- | --- | --- |
+//! | `lock` | L1 | lock the mutex: free, go to L4; held, wait; `OWNER_DIED`, go to L2 |
+//! | | L2 | `suspect := 1` |
+//! | | L3 | make the mutex consistent |
+//! | | L4 | read `suspect`: 0, the guard; else `OwnerDied(guard)` |
+//! | `mark_consistent` | M1 | `suspect := 0` |
+//! | guard's drop | D1 | during a panic that began under the guard: `suspect := 1` |
+//! | | D2 | unlock the mutex |
+//!
+//! # Invariants
+//! 1. `suspect` is written by the holder of the mutex alone, so it needs no order of its own: lock and unlock give it.
+//! 2. Between the death of a holder and the next M1, whoever gets the lock is told.
+//! 3. A mutex that is used through this file alone is never unlocked inconsistent, so it never becomes unrecoverable.
+//! 4. The memory stays mapped while a thread of this process holds the lock, or the C library has noted that it is about to: the guard borrows
+//!    the handle, a handle whose guard was forgotten never unmaps (`guards`), and no call returns with the note still there (`lock_for`).
+//! 5. `guards` of a handle is changed by the holder of the mutex alone, as `suspect` is.
+//!
+//! # A kill at each step
+//! - in L1, before the lock is taken: nothing has happened. After: the kernel sees the mutex in the dead thread's list, or as the pending
+//!   one, and writes `OWNER_DIED`; nothing in the data has changed, and the next holder is told nevertheless.
+//! - after L1 with `OWNER_DIED`, before or after L2: the kernel writes `OWNER_DIED` again. The next one starts at L2.
+//! - after L3, anywhere up to D2: likewise; `suspect` is 1 already.
+//! - while the user writes to the data: `OWNER_DIED`, so L2. This is what invariant 2 is about.
+//! - after M1: `OWNER_DIED`, and the next one sets `suspect` again: told once more than needed, never once less.
+//! - in D2, before the word is released: `OWNER_DIED`, as before. After, before a waiter is woken: the kernel wakes one for the pending entry;
+//!   besides, no waiter sleeps for longer than a slice without another attempt.
+//!
+//! A thread that ends with its guard forgotten, and a process that executes another program, count as dead holders: the kernel treats them so. But for one case, a thread
+//! that is not its process's first one and executes a program: it takes the first one's id before the kernel looks at what it holds. Whoever waits looks once a slice
+//! whether there still is a thread of the holder's id (`pass_on_from_the_vanished`).
+//!
+//! The holder is named by its thread id, so all who share the lock must be in one pid namespace; it says in which it was made, and is not attached elsewhere.
+
+use super::pthread::{Attempt, RawMutex, Relock};
+use crate::error::{Error, LockError, Mismatch};
+use crate::fork::Epoch;
+use crate::header::{Blueprint, Item, Kind};
+use crate::part::{LINE, Place, Seat, lines};
+use crate::segment::{Segment, open_or_create};
+use crate::sync::{AtomicU32, AtomicU64, Relaxed, spin_loop};
+use crate::sys;
+use crate::wait::{SLICE, Until};
+use bytemuck::Pod;
+use std::convert::Infallible;
+use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// How often a lock that is held is tried before the thread sleeps, with a pause that doubles up to 64: some microseconds.
+const TRIES: u32 = 10;
+
+/// The words before the value, on a line of their own.
+#[repr(C, align(64))]
+pub(super) struct Control {
+    pub(super) raw: RawMutex,
+    /// Not zero: the data may not be in order. Changed under the lock alone.
+    pub(super) suspect: AtomicU32,
+    /// Where the thread ids in `raw` count; written once, before the segment is published.
+    pid_namespace: AtomicU64,
+}
+
+const _: () = assert!(size_of::<Control>() == 64);
+
+/// Where the value starts, counted from the control words.
+pub(super) const fn value_offset<T>() -> usize {
+    assert!(align_of::<T>() <= 4096, "a value in shared memory is aligned to a page at most");
+    size_of::<Control>().next_multiple_of(align_of::<T>())
+}
+
+/// The bytes of the control words and the value.
+const fn len<T>() -> usize {
+    value_offset::<T>() + size_of::<T>()
+}
+
+/// A kind of lock: what it is called, and what becomes of a holder who locks again.
+pub(super) trait Lock {
+    const KIND: Kind;
+    const RELOCK: Relock;
+}
+
+/// A handle of a value and the lock `L` around it, in a segment of its own or at a place in a struct's.
+pub(super) struct Robust<T: Pod, L: Lock> {
+    /// The control words, with the value behind them; in the segment that `seat` keeps mapped.
+    base: NonNull<u8>,
+    epoch: Epoch,
+    seat: Arc<Seat>,
+    /// How many guards of this handle exist, or were forgotten.
+    guards: AtomicU32,
+    _value: PhantomData<(T, L)>,
+}
+
+// SAFETY: the value moves to the thread that locks, hence `T: Send`; everything else is a segment and atomics.
+unsafe impl<T: Pod + Send, L: Lock> Send for Robust<T, L> {}
+// SAFETY: as above; one thread at a time has access to the value.
+unsafe impl<T: Pod + Send, L: Lock> Sync for Robust<T, L> {}
+
+impl<T: Pod, L: Lock> Robust<T, L> {
+    // --- in a segment of its own -----------------------------------------------------------------------------------
+
+    pub(super) fn anonymous(value: T) -> Result<Self, Error> {
+        Segment::build_anonymous(&Self::blueprint(), 1, 1, |body| Self::init(body, value))
+            .and_then(Self::over)
+    }
+
+    pub(super) fn create(name: &str, value: T) -> Result<Self, Error> {
+        Segment::build_named(name, &Self::blueprint(), 1, 1, |body| Self::init(body, value))
+            .and_then(Self::over)
+    }
+
+    pub(super) fn open(name: &str) -> Result<Self, Error> {
+        Segment::open(name, &Self::blueprint()).and_then(Self::over)
+    }
+
+    pub(super) fn open_or_create(name: &str, value: T) -> Result<Self, Error> {
+        open_or_create(|| Self::open(name), || Self::create(name, value))
+    }
+
+    pub(super) fn from_fd(file: OwnedFd) -> Result<Self, Error> {
+        Segment::from_fd(file, &Self::blueprint()).and_then(Self::over)
+    }
+
+    /// A handle of the lock in a segment that was checked against the blueprint.
+    fn over(segment: Segment) -> Result<Self, Error> {
+        let base = segment.body();
+        Self::at(base, &Seat::apart(&segment, Self::blueprint()))
+    }
+
+    /// What a program expects of a segment that holds such a lock around a `T`.
+    pub(super) fn blueprint() -> Blueprint {
+        // The bytes of the only possible capacity, one.
+        let body_len = |capacity| (capacity == 1).then_some(len::<T>() as u64);
+        Blueprint { kind: L::KIND, item: Item::of::<T>(), body_len }
+    }
+
+    // --- as a part -------------------------------------------------------------------------------------------------
+
+    pub(super) fn bytes() -> usize {
+        const { assert!(align_of::<T>() <= LINE, "a value in a struct is aligned to a line at most") };
+        lines::<u8>(len::<T>())
+    }
+
+    pub(super) fn init_at(place: &mut Place, value: T) -> Result<(), Error> {
+        Self::init(place.take(len::<T>()), value)
+    }
+
+    pub(super) fn attach(place: &mut Place, seat: &Arc<Seat>) -> Result<Self, Error> {
+        Self::at(place.take(len::<T>()), seat)
+    }
+
+    /// The kernel passes a dead holder's lock on, and what a thread forgot it holds until it ends.
+    pub(super) fn skip(place: &mut Place) {
+        place.take::<u8>(len::<T>());
+    }
+
+    /// Another handle of a lock in a segment of its own; `None` of one at a place.
+    pub(super) fn try_clone(&self) -> Option<Result<Self, Error>> {
+        let segment = self.segment();
+        let clone = || if self.epoch.is_current() { Self::over(segment.clone()) } else { Err(Error::Forked) };
+        self.seat.is_apart().then(clone)
+    }
+
+    pub(super) fn seat(&self) -> &Arc<Seat> {
+        &self.seat
+    }
+
+    pub(super) fn segment(&self) -> &Segment {
+        self.seat.segment()
+    }
+
+    /// A handle, unless the lock's thread ids mean others in this process.
+    fn at(base: NonNull<u8>, seat: &Arc<Seat>) -> Result<Self, Error> {
+        let (epoch, seat) = (seat.segment().epoch(), seat.clone());
+        let robust = Robust { base, epoch, seat, guards: AtomicU32::new(0), _value: PhantomData };
+        let (found, expected) = (robust.control().pid_namespace.load(Relaxed), sys::pid_namespace()?);
+        if found == expected { Ok(robust) } else { Err(Mismatch::PidNamespace { found, expected }.into()) }
+    }
+
+    /// Fills the zeroed memory of a new lock, of `len` bytes, which nobody else sees yet.
+    fn init(base: NonNull<u8>, value: T) -> Result<(), Error> {
+        // SAFETY: within the memory, as the caller says.
+        unsafe { base.byte_add(value_offset::<T>()).cast().write(value) };
+        // SAFETY: as above; the control words are atomics and a cell, for which zeroes are valid.
+        let control: &Control = unsafe { base.cast().as_ref() };
+        control.pid_namespace.store(sys::pid_namespace()?, Relaxed);
+        control.raw.init(L::RELOCK)
+    }
+
+    // --- lock ----------------------------------------------------------------------------------------------------
+
+    /// L1 to L3; until the lock is free, its holder dies, or the time is over.
+    #[inline]
+    pub(super) fn lock(&self, until: impl FnOnce() -> Until) -> Result<(), LockError<Infallible>> {
+        match self.attempt()? {
+            Attempt::Busy => self.lock_until(until()),
+            attempt => self.settle(attempt),
+        }
+    }
+
+    /// L1 to L3, at once or not.
+    #[inline]
+    pub(super) fn try_lock(&self) -> Result<(), LockError<Infallible>> {
+        let attempt = self.attempt()?;
+        self.settle(attempt)
+    }
+
+    #[inline]
+    fn attempt(&self) -> Result<Attempt, LockError<Infallible>> {
+        if self.epoch.is_current() { Ok(self.control().raw.try_lock()) } else { Err(LockError::Forked) }
+    }
+
+    #[cold]
+    fn lock_until(&self, until: Until) -> Result<(), LockError<Infallible>> {
+        let raw = &self.control().raw;
+        for round in 0..TRIES {
+            (0..1 << round.min(6)).for_each(|_| spin_loop());
+            match raw.try_lock() {
+                Attempt::Busy => {}
+                attempt => return self.settle(attempt),
+            }
+        }
+        loop {
+            let left = until.remaining().unwrap_or(SLICE);
+            if left.is_zero() {
+                return Err(LockError::Timeout);
+            }
+            match raw.lock_for(left.min(SLICE)) {
+                Attempt::Busy | Attempt::TimedOut => raw.pass_on_from_the_vanished(),
+                attempt => return self.settle(attempt),
+            }
+        }
+    }
+
+    /// L2 and L3.
+    #[inline]
+    fn settle(&self, attempt: Attempt) -> Result<(), LockError<Infallible>> {
+        let control = self.control();
+        match attempt {
+            Attempt::Locked => {}
+            Attempt::OwnerDied => {
+                control.suspect.store(1, Relaxed); // L2
+                control.raw.make_consistent(); // L3
+            }
+            Attempt::Busy => return Err(LockError::WouldBlock),
+            Attempt::TimedOut => return Err(LockError::Timeout),
+            Attempt::WouldDeadlock => return Err(LockError::WouldDeadlock),
+            Attempt::Unrecoverable => return Err(LockError::Unrecoverable),
+            Attempt::Invalid => return Err(LockError::Corrupt),
+        }
+        self.guards.store(self.guards.load(Relaxed).saturating_add(1), Relaxed); // invariant 5
+        Ok(())
+    }
+
+    /// L4: whether the holder, who calls this, must be told of a death.
+    #[inline]
+    pub(super) fn is_suspect(&self) -> bool {
+        self.control().suspect.load(Relaxed) != 0
+    }
+
+    /// M1.
+    pub(super) fn mark_consistent(&self) {
+        self.control().suspect.store(0, Relaxed);
+    }
+
+    /// D2, unless this is a forked child's copy: then the lock is the parent's. During a panic that began under the guard, D1 first.
+    #[inline]
+    pub(super) fn release(&self, panicked: bool) {
+        if !self.epoch.is_current() {
+            return;
+        }
+        let control = self.control();
+        if panicked {
+            control.suspect.store(1, Relaxed); // D1
+        }
+        self.guards.store(self.guards.load(Relaxed).saturating_sub(1), Relaxed); // invariant 5
+        control.raw.unlock(); // D2
+    }
+
+    // --- words ---------------------------------------------------------------------------------------------------
+
+    #[inline]
+    pub(super) fn control(&self) -> &Control {
+        // SAFETY: `base` has room for the control words, which are initialised before the segment is published, and consist of atomics
+        // and a cell.
+        unsafe { self.base.cast().as_ref() }
+    }
+
+    #[inline]
+    pub(super) fn value(&self) -> NonNull<T> {
+        // SAFETY: `base` has room for the control words and the value behind them.
+        unsafe { self.base.byte_add(value_offset::<T>()).cast() }
+    }
+}
+
+impl<T: Pod, L: Lock> Drop for Robust<T, L> {
+    fn drop(&mut self) {
+        // No guard borrows the handle any more. One that was forgotten has left the lock held: invariant 4.
+        if self.guards.load(Relaxed) > 0 {
+            std::mem::forget(self.segment().clone());
+        }
+    }
+}
