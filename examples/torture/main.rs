@@ -11,6 +11,8 @@
 //! auditor ask of a primitive, and each primitive has a file. `tally` adds up, `ui` is standard error, `args` the command line.
 
 mod args;
+mod barrier;
+mod condvar;
 mod event;
 mod items;
 mod journal;
@@ -23,6 +25,7 @@ mod process;
 mod queue;
 mod random;
 mod rwlock;
+mod semaphore;
 mod storm;
 mod subject;
 mod tally;
@@ -47,6 +50,9 @@ const KINDS: &[Kind] = &[
     Kind { name: "mutex", make: mutex::make },
     Kind { name: "rwlock", make: rwlock::make },
     Kind { name: "event", make: event::make },
+    Kind { name: "semaphore", make: semaphore::make },
+    Kind { name: "condvar", make: condvar::make },
+    Kind { name: "barrier", make: barrier::make },
 ];
 
 /// The longest round, without its end.

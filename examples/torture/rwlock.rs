@@ -6,7 +6,9 @@
 //!   The same for whoever is about to **write**. A dead writer's sign, or half a step, without `OwnerDied` is *torn* too; so is a value that somebody has left
 //!   unrepaired, as every lock must say so until somebody marks it.
 //! - Nobody else's sign appears while one writes: that would be two writers, *duplicated*.
-//! - `OwnerDied` is for the death of one that **writes**: who reads, or waits for readers, has touched nothing. More repairs than such deaths are *duplicated*.
+//! - `OwnerDied` is for the death of one that **writes**: who reads, or waits for readers, has touched nothing. More repairs than such deaths are *duplicated*;
+//!   so are more repairs of a value in perfect order than deaths known to be in one of the few steps between the lock's word and the sign. A kill from outside
+//!   hits one of those once in hundreds of times; one in [`RARE`] is excused.
 //! - A step whose lock was **released** counts: the counter is not below the number of those (*lost*), nor above that of those that were begun
 //!   (*duplicated*). One that was cut short may count or not: who takes over finishes it if the first counter has moved.
 
@@ -16,6 +18,7 @@ use crate::random::Random;
 use crate::subject::{Dead, End, Findings, Part, Stage, Subject, Trouble};
 use skep::{LockError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire};
+use std::time::Duration;
 
 /// `{ sign of the writer, first counter, second counter, 1 if somebody saw it broken and left it so }`.
 type Value = [u64; 4];
@@ -30,9 +33,10 @@ const WRITES: u64 = 0;
 pub struct Subjected {
     lock: Object<RwLock<Value>>,
     writers: usize,
-    /// What all have written: `BEGUN`, `DONE`, and `REPAIRED`.
+    /// What all have written: `BEGUN`, `DONE`, `REPAIRED` and `UNTOUCHED`.
     counts: Shared<AtomicU64>,
-    /// Deaths that `OwnerDied` may tell of.
+    /// Deaths that `OwnerDied` may tell of: known by their fault point to have left the value in order; and others.
+    deaths_untouched: u64,
     deaths: u64,
     findings: Findings,
 }
@@ -40,12 +44,20 @@ pub struct Subjected {
 const BEGUN: usize = 0;
 const DONE: usize = 1;
 const REPAIRED: usize = 2;
+/// Repairs where nothing was to repair.
+const UNTOUCHED: usize = 3;
+
+/// One kill in so many of those who ask for the lock may come just when they have it, and have not written.
+const RARE: u64 = 32;
+/// So long nobody need wait at the end, when all the others are dead.
+const LIMIT: Duration = Duration::from_secs(5);
 
 pub fn make(mut stage: Stage) -> Result<Box<dyn Subject>, Trouble> {
     Ok(Box::new(Subjected {
         lock: Object::make(&mut stage, Value::default())?,
         writers: stage.producers,
-        counts: Shared::new(3).map_err(|e| format!("the counts: {e}"))?,
+        counts: Shared::new(4).map_err(|e| format!("the counts: {e}"))?,
+        deaths_untouched: 0,
         deaths: 0,
         findings: Findings::default(),
     }))
@@ -104,15 +116,20 @@ impl Subject for Subjected {
 
     fn bury(&mut self, dead: &Dead<'_>) {
         self.findings.witnessed(dead.journal);
-        let died_writing = match dead.end {
-            End::Left => false,
-            End::Killed | End::Failed => dead.journal.held() == Some(WRITES),
-            End::At(label) => matches!(label, "rwlock: writing" | "rwlock: marked consistent"),
-        };
-        self.deaths += u64::from(died_writing);
+        match dead.end {
+            End::Left => {}
+            End::Killed | End::Failed => self.deaths += u64::from(dead.journal.held() == Some(WRITES)),
+            End::At("rwlock: writing" | "rwlock: marked consistent") => self.deaths_untouched += 1,
+            End::At(_) => {}
+        }
     }
 
     fn judge(mut self: Box<Self>) -> Result<Findings, Trouble> {
+        self.lock.recover(&mut self.findings)?;
+        if let Err(LockError::Timeout) = self.lock.part.write_timeout(LIMIT) {
+            self.findings.wedged += 1;
+            return Ok(self.findings);
+        }
         let journal = Journal::default();
         let guard = self.write(&self.lock.part, &journal, &mut Random::new(0))?;
         let counted = guard[FIRST];
@@ -121,8 +138,9 @@ impl Subject for Subjected {
         let count = |n: usize| self.counts[n].load(Acquire);
         self.findings.lost += count(DONE).saturating_sub(counted);
         self.findings.duplicated += counted.saturating_sub(count(BEGUN));
-        self.findings.duplicated += count(REPAIRED).saturating_sub(self.deaths);
-        self.lock.recover(&mut self.findings)?;
+        self.findings.duplicated += count(REPAIRED).saturating_sub(self.deaths + self.deaths_untouched);
+        let excused = self.deaths_untouched + 2 + self.deaths / RARE;
+        self.findings.duplicated += count(UNTOUCHED).saturating_sub(excused);
         Ok(self.findings)
     }
 }
@@ -152,9 +170,11 @@ impl Subjected {
                     if guard[FIRST].wrapping_sub(guard[SECOND]) > 1 {
                         journal.saw(Wrong::Torn);
                     }
-                    *guard = [0, guard[FIRST], guard[FIRST], 0];
+                    let in_order = [0, guard[FIRST], guard[FIRST], 0];
+                    let was_untouched = std::mem::replace(&mut *guard, in_order) == in_order;
                     guard.mark_consistent();
                     self.counts[REPAIRED].fetch_add(1, AcqRel);
+                    self.counts[UNTOUCHED].fetch_add(was_untouched.into(), AcqRel);
                     return Ok(guard);
                 }
                 Err(LockError::WouldBlock | LockError::Timeout) => std::thread::yield_now(),
