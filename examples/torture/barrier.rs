@@ -71,6 +71,10 @@ impl Subject for Subjected {
         ]
     }
 
+    fn goes_on_without_one(&self) -> bool {
+        false
+    }
+
     fn play(&self, mut part: Part<'_>) -> Result<(), Trouble> {
         let barrier = self.barrier.join()?;
         let (journal, pace) = (part.journal, part.pace());
