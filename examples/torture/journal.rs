@@ -8,7 +8,7 @@ use std::ffi::c_void;
 use std::io;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Acquire, Ordering::Release};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Release};
 
 /// Consists of atomics, and is valid when all its bytes are zero.
 ///
@@ -18,6 +18,8 @@ pub unsafe trait Words {}
 
 // SAFETY: an atomic.
 unsafe impl Words for AtomicU8 {}
+// SAFETY: an atomic.
+unsafe impl Words for AtomicU32 {}
 // SAFETY: an atomic.
 unsafe impl Words for AtomicU64 {}
 // SAFETY: atomics.

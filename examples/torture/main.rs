@@ -4,19 +4,29 @@
 //! RUSTFLAGS="--cfg skep_faults" cargo run --release --example torture -- --primitive queue --seconds 10
 //! ```
 //!
-//! It also shows how a program uses skep that must survive the death of its parts: how a process joins (`join` in `queue.rs`), a role is taken over (`pipe.rs`),
+//! It also shows how a program uses skep that must survive the death of its parts: how a process joins (`join` in `items.rs` and `object.rs`), a role is taken over (`pipe.rs`),
 //! a value is brought in order behind a dead holder (`mutex.rs`), and what each operation promises to whoever is left.
 //!
 //! `storm` plays a round: it starts, stops and kills; `process` is how. `journal` is what a killed process leaves behind, `subject` what the storm and the
 //! auditor ask of a primitive, and each primitive has a file. `tally` adds up, `ui` is standard error, `args` the command line.
 
 mod args;
+mod barrier;
+mod condvar;
+mod event;
+mod items;
 mod journal;
+mod lease;
+mod living;
 mod mutex;
+mod object;
 mod pipe;
 mod process;
 mod queue;
 mod random;
+mod rlock;
+mod rwlock;
+mod semaphore;
 mod storm;
 mod subject;
 mod tally;
@@ -36,8 +46,15 @@ use ui::Ui;
 /// What can be tortured.
 const KINDS: &[Kind] = &[
     Kind { name: "queue", make: queue::make },
+    Kind { name: "lease", make: lease::make },
     Kind { name: "pipe", make: pipe::make },
     Kind { name: "mutex", make: mutex::make },
+    Kind { name: "rlock", make: rlock::make },
+    Kind { name: "rwlock", make: rwlock::make },
+    Kind { name: "event", make: event::make },
+    Kind { name: "semaphore", make: semaphore::make },
+    Kind { name: "condvar", make: condvar::make },
+    Kind { name: "barrier", make: barrier::make },
 ];
 
 /// The longest round, without its end.
@@ -114,8 +131,9 @@ impl Run {
     fn play(&mut self, kind: &Kind, stage: Stage, prey: Vec<usize>, length: Duration) -> Result<(), Trouble> {
         let _name = stage.name.clone().map(Unlink);
         let journals = Shared::new(stage.seats()).map_err(|e| format!("the journals: {e}"))?;
+        let has_spares = stage.producers > 1 && stage.consumers > 1;
         let mut subject = (kind.make)(stage)?;
-        Storm::new(&mut *subject, &journals, prey, self.random.fork(), &mut self.tally)
+        Storm::new(&mut *subject, &journals, prey, has_spares, self.random.fork(), &mut self.tally)
             .rage(length, &mut |tally| self.ui.tick(kind.name, tally))?;
         self.tally.findings.add(subject.judge()?);
         Ok(())

@@ -1,6 +1,9 @@
 //! One round: everybody plays, and one after the other is killed or stopped, or does it to itself at a fault point; then calm, in which all must get on; then
 //! all go.
 //!
+//! Where a dead one's successor would help the others out of what its death did to them, that would go unseen. So now and then nobody succeeds, and nobody else is
+//! killed, until each of the others has got on without.
+//!
 //! # Whose fault is a stall?
 //! A stopped participant is alive, and whoever waits for it waits rightly. So time counts only while nobody is stopped, and of that clock no
 //! participant may need more than [`LIMIT`] from one finished operation to the next, however many others die meanwhile. One that rests waits
@@ -25,6 +28,8 @@ const BETWEEN_BLOWS: Duration = Duration::from_micros(2500);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// One blow in so many is a pause and not a kill.
 const PAUSE_ONE_IN: u64 = 16;
+/// One death in so many has no successor until all the others have got on.
+const MOURNED_ONE_IN: u64 = 16;
 /// Up to two to the power of this many passes of a fault point until the blow falls.
 const COUNTDOWN_BITS: u64 = 11;
 /// One fault point in so many stops and does not kill.
@@ -47,6 +52,10 @@ pub struct Storm<'a> {
     /// The seats of the stopped, and until when.
     paused: Vec<(usize, Instant)>,
     lives: usize,
+    /// The seat that stays empty for now, and how much each one had done when it became so.
+    mourned: Option<(usize, Vec<u64>)>,
+    /// A seat may be left empty for a while.
+    mourns: bool,
     /// New lives are armed, every other one.
     arms: bool,
     /// All of them are, and strike at the first or second pass: so that a blow meets the traces of the one before it.
@@ -72,9 +81,11 @@ impl<'a> Storm<'a> {
         subject: &'a mut dyn Subject,
         journals: &'a Shared<Journal>,
         prey: Vec<usize>,
+        has_spares: bool,
         mut random: Random,
         tally: &'a mut Tally,
     ) -> Self {
+        let mourns = has_spares && subject.goes_on_without_one();
         let at_once = random.one_in(4);
         let seat = |_| Seat {
             process: None,
@@ -96,6 +107,8 @@ impl<'a> Storm<'a> {
             any_progress: Duration::ZERO,
             paused: vec![],
             lives: 0,
+            mourned: None,
+            mourns,
             arms: true,
             at_once,
         }
@@ -111,6 +124,9 @@ impl<'a> Storm<'a> {
             outcome = self.watch_for(pause);
             tick(self.tally);
         }
+        while outcome.is_ok() && self.mourned.is_some() {
+            outcome = self.watch_for(Duration::from_micros(200));
+        }
         self.arms = false;
         let outcome = outcome.and_then(|()| self.calm()).and_then(|()| self.dismiss());
         self.end();
@@ -124,6 +140,9 @@ impl<'a> Storm<'a> {
 
     /// Kills one, or stops one for a while.
     fn strike(&mut self) {
+        if self.mourned.is_some() {
+            return;
+        }
         if self.paused.is_empty() && self.random.one_in(PAUSE_ONE_IN) {
             let seat = self.random.below(self.seats.len() as u64) as usize;
             if let Some(process) = self.seats[seat].process {
@@ -171,7 +190,8 @@ impl<'a> Storm<'a> {
     /// Starts a process for each empty seat.
     fn fill(&mut self) -> Result<(), Stop> {
         for seat in 0..self.seats.len() {
-            if self.seats[seat].process.is_none() && !self.journals[seat].shall_leave() {
+            let is_mourned = matches!(self.mourned, Some((mourned, _)) if mourned == seat);
+            if self.seats[seat].process.is_none() && !is_mourned && !self.journals[seat].shall_leave() {
                 self.start(seat)?;
             }
         }
@@ -253,6 +273,27 @@ impl<'a> Storm<'a> {
         }
         self.paused.retain(|&(paused, _)| paused != number);
         self.keep_time();
+        let mourns = self.arms && self.mourned.is_none() && self.mourns;
+        self.mourned = (mourns && self.random.one_in(MOURNED_ONE_IN)).then(|| (number, self.all_done()));
+    }
+
+    /// Whether each one has got on since, or rests, or is not there.
+    fn have_got_on(&self, since: &[u64]) -> bool {
+        let now = self.all_done();
+        let has = |n: usize| {
+            let is_mourned = matches!(self.mourned, Some((mourned, _)) if mourned == n);
+            now[n] > since[n] || self.journals[n].is_resting() || is_mourned
+        };
+        (0..self.seats.len()).all(has)
+    }
+
+    /// How much has been done in each seat.
+    fn all_done(&self) -> Vec<u64> {
+        self.seats
+            .iter()
+            .zip(self.journals.iter())
+            .map(|(seat, journal)| seat.before + journal.done())
+            .collect()
     }
 
     // --- watching ------------------------------------------------------------------------------------------------
@@ -262,6 +303,9 @@ impl<'a> Storm<'a> {
         let until = Instant::now() + length;
         loop {
             self.reap();
+            if self.mourned.as_ref().is_some_and(|(_, since)| self.have_got_on(since)) {
+                self.mourned = None;
+            }
             self.fill()?;
             self.look()?;
             self.go_on(Instant::now());
@@ -310,13 +354,8 @@ impl<'a> Storm<'a> {
 
     /// Nobody is killed or stopped any more: each one must get on.
     fn calm(&mut self) -> Result<(), Stop> {
-        let total = |storm: &Self, seat: usize| storm.seats[seat].before + storm.journals[seat].done();
-        let start: Vec<u64> = (0..self.seats.len()).map(|seat| total(self, seat)).collect();
-        let has_got_on = |storm: &Self| {
-            (0..storm.seats.len())
-                .all(|seat| total(storm, seat) > start[seat] || storm.journals[seat].is_resting())
-        };
-        while !has_got_on(self) {
+        let start = self.all_done();
+        while !self.have_got_on(&start) {
             self.watch_for(Duration::from_micros(200))?;
         }
         Ok(())

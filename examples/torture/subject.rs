@@ -39,6 +39,11 @@ pub trait Subject {
     /// Where a participant can be made to kill or stop itself: the labels that it passes.
     fn fault_points(&self, seat: usize) -> &'static [&'static str];
 
+    /// Whether the others get on while one seat is empty, if another one does the same.
+    fn goes_on_without_one(&self) -> bool {
+        true
+    }
+
     /// In a process of its own: joins, and works until it is killed, or asked to leave.
     ///
     /// Handles that were made before the fork must not be used here; skep refuses them. Their descriptors can be.
