@@ -144,7 +144,7 @@ impl<T: Pod> Ring<'_, T> {
                 return Other::Surely;
             }
             if peer != dead
-                && claims.iter().any(|claim| claim.covers(as_consumer, p))
+                && claims.iter().any(|claim| claim.covers(as_consumer, p) && claim.may_hold(seen, p))
                 && (peer == self.me || !members.is_dead(peer))
             {
                 other = Other::Perhaps;
