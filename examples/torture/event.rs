@@ -76,7 +76,7 @@ impl Subjected {
     fn set(&self, event: Event, mut part: Part<'_>) -> Result<(), Trouble> {
         let (journal, pace, trouble) = (part.journal, part.pace(), |e| format!("set or clear: {e}"));
         let sets = &self.seats[part.seat].sets;
-        sets.store(sets.load(SeqCst) + 1 & !1, SeqCst); // its last life may have died about to set
+        sets.store((sets.load(SeqCst) + 1) & !1, SeqCst); // its last life may have died about to set
         while part.stays() {
             journal.begin(1);
             let asleep = self.asleep();
