@@ -41,12 +41,12 @@ fn start(scene: &Scene, role: &str) -> Other {
 fn the_first_mapping_stays_as_long_as_the_lock_is_held_through_another() {
     let name = fresh_name("two-mappings");
     let _unlink = Unlink(name.clone());
+    let other = Mutex::new(0_u64).unwrap();
     let (first, second) = (RLock::create(&name, 0_u64).unwrap(), RLock::<u64>::open(&name).unwrap());
     let outer = first.lock().unwrap();
     let inner = second.lock().unwrap();
     drop(outer);
     drop(first);
-    let other = Mutex::new(0_u64).unwrap();
     *other.lock().unwrap() += 1; // links itself before the other one
     inner.set(7);
     drop(inner);

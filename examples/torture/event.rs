@@ -76,7 +76,7 @@ impl Subjected {
     fn set(&self, event: Event, mut part: Part<'_>) -> Result<(), Trouble> {
         let (journal, pace, trouble) = (part.journal, part.pace(), |e| format!("set or clear: {e}"));
         let sets = &self.seats[part.seat].sets;
-        sets.store(sets.load(SeqCst) + 1 & !1, SeqCst); // its last life may have died about to set
+        sets.store((sets.load(SeqCst) + 1) & !1, SeqCst); // its last life may have died about to set
         while part.stays() {
             journal.begin(1);
             let asleep = self.asleep();
@@ -87,8 +87,7 @@ impl Subjected {
                 pace.think(&mut part.random);
             }
             event.clear().map_err(trouble)?;
-            // A seat's next life waits under another number.
-            while asleep.iter().any(|&(seat, wait)| self.seats[seat].waits.load(SeqCst) == wait) {
+            while asleep.iter().any(|&(seat, wait)| self.still_waits(seat, wait)) {
                 if journal.shall_leave() {
                     return Ok(());
                 }
@@ -100,6 +99,12 @@ impl Subjected {
             }
         }
         Ok(())
+    }
+
+    /// Whether one that waited then lives, and waits as before. A seat's next life waits under another number.
+    fn still_waits(&self, seat: usize, wait: u64) -> bool {
+        let words = &self.seats[seat];
+        words.waits.load(SeqCst) == wait && living::lives(words.pid.load(SeqCst))
     }
 
     /// Who certainly waits, and under which number.

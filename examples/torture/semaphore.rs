@@ -178,9 +178,12 @@ impl Subjected {
         let (journal, pace) = (part.journal, part.pace());
         while part.stays() {
             journal.begin(1);
-            let count = 1 + part.random.below(u64::from(self.permits.min(4)));
+            let mut count = 1 + part.random.below(u64::from(self.permits.min(4)));
             self.counts[RELEASES_BEGUN].fetch_add(count, AcqRel);
             while !self.release_once(semaphore, count as u32, journal)? {
+                // There may never be room for several, where others are content with less.
+                self.counts[RELEASES_BEGUN].fetch_sub(count - 1, AcqRel);
+                count = 1;
                 std::thread::yield_now();
             }
             self.counts[RELEASES_DONE].fetch_add(count, AcqRel);

@@ -22,7 +22,7 @@
     clippy::print_stdout,
     clippy::print_stderr
 )]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr))]
 #![cfg_attr(loom, allow(dead_code, clippy::expect_used, rustdoc::broken_intra_doc_links))]
 
 mod fault;

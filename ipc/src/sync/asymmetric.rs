@@ -66,7 +66,7 @@ mod tests {
                     std::hint::spin_loop();
                 }
                 // One party is ahead of the other by the time that a line takes to cross, so each waits now and then.
-                (0..(n % 64) * (n / 64 % 2 ^ me as u32)).for_each(|_| std::hint::black_box(()));
+                (0..(n % 64) * ((n / 64 % 2) ^ me as u32)).for_each(|_| std::hint::black_box(()));
                 self.0[me].0.store(n, Relaxed);
                 between();
                 self.0[1 - me].0.load(Relaxed)
