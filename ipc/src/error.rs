@@ -299,7 +299,7 @@ pub enum BarrierError {
         /// How many places.
         lost: usize,
     },
-    /// Each place is a living participant's.
+    /// Each place is a living participant's, or a dead one's whom somebody else mends at this moment.
     #[error("all places of the barrier are taken: drop a participant that has one")]
     Full,
     /// See [`Error::Forked`].

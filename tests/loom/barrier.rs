@@ -13,11 +13,16 @@ fn waiter(barrier: &Barrier, me: usize) -> JoinHandle<Waited> {
     spawn(move || barrier.wait(me))
 }
 
+/// A party whose places are taken already.
+fn with_places_taken(parties: usize, peers: usize) -> Barrier {
+    let barrier = Barrier::new(parties, peers);
+    (0..parties).for_each(|me| assert_eq!(barrier.wait_briefly(me), Err(Failure::Timeout)));
+    barrier
+}
+
 /// A party of two, who have taken their places, and two more participants who have not.
 fn two_of_four() -> Barrier {
-    let barrier = Barrier::new(2, 4);
-    (0..2).for_each(|me| assert_eq!(barrier.wait_briefly(me), Err(Failure::Timeout)));
-    barrier
+    with_places_taken(2, 4)
 }
 
 // --- all live --------------------------------------------------------------------------------------------------------
@@ -39,8 +44,8 @@ fn two_go_on_together_again_and_again() {
 #[test]
 fn three_go_on_together() {
     report("a barrier, three parties", || {
-        explore(0, || {
-            let barrier = Barrier::new(3, 3);
+        explore(1, || {
+            let barrier = with_places_taken(3, 3);
             let others = [waiter(&barrier, 1), waiter(&barrier, 2)];
             let mut all = vec![barrier.wait(0).unwrap()];
             all.extend(others.map(|o| o.join().unwrap().unwrap()));
@@ -56,7 +61,7 @@ fn two_timeouts_agree() {
     let seen = Outcomes::new();
     let outcomes = seen.clone();
     report("a barrier, two timeouts", move || {
-        explore(2, move || {
+        explore(3, move || {
             let barrier = two_of_four();
             let written = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
             let goes_on = |me: usize| {
@@ -126,7 +131,7 @@ fn a_reset_is_told_to_all_or_none() {
     let seen = Outcomes::new();
     let outcomes = seen.clone();
     report("a barrier, reset", move || {
-        explore(2, move || {
+        explore(3, move || {
             let barrier = Barrier::new(2, 2);
             let [first, second] = [0, 1].map(|me| barrier.come(me).unwrap());
             let other = barrier.clone();
@@ -194,7 +199,7 @@ fn a_killed_waiter_holds_up_nobody() {
     let seen = Outcomes::new();
     let outcomes = seen.clone();
     report("a barrier, killed waiter", move || {
-        kill_at_every_step(1, move |k| {
+        kill_at_every_step(2, move |k| {
             let barrier = two_of_four();
             let other = barrier.clone();
             let other = spawn(move || other.wait_and_mend(1));
@@ -216,7 +221,7 @@ fn a_killed_withdrawer_holds_up_nobody() {
     let seen = Outcomes::new();
     let outcomes = seen.clone();
     report("a barrier, killed withdrawer", move || {
-        kill_at_every_step(1, move |k| {
+        kill_at_every_step(2, move |k| {
             let barrier = two_of_four();
             let other = barrier.clone();
             let other = spawn(move || other.wait_and_mend(1));
