@@ -332,3 +332,37 @@ fn whoever_repairs_wakes_those_who_wait_for_it() {
         })
     });
 }
+
+/// Peer 0 dies at step k of a put, is repaired for, and peer 1 dies at step j as it passes over what is left.
+#[test]
+fn a_consumer_killed_at_a_dead_producers_position_wedges_nobody() {
+    report("two deaths, put and the get behind it, capacity 1", || {
+        kill_two_at_every_step(1, |k, j| {
+            let queue = Queue::<u64>::new(1, 3);
+            let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
+            if process(k, || a.try_put(7)).is_some() {
+                return [false, false];
+            }
+            queue.died(0);
+            c.recover();
+            let kernel = queue.clone();
+            let b = spawn(move || {
+                let got = process(j, || b.try_get());
+                if got.is_none() {
+                    kernel.died(1);
+                }
+                got
+            });
+            let mut taken: Vec<_> = c.try_get().into_iter().collect();
+            let got = b.join().unwrap();
+            let killed = got.is_none();
+            c.recover();
+            taken.extend(got.flatten());
+            taken.extend(drain(&c).iter().map(|&(item, _)| item));
+            assert!(taken.is_empty() || taken == [7], "{taken:?}");
+            assert!(queue.is_vacant(0) && queue.is_vacant(1) == killed);
+            works(&c, 1);
+            [true, killed]
+        })
+    });
+}
