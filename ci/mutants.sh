@@ -24,7 +24,7 @@ for patch in tests/mutants/*.patch; do
 done
 [ ${#patches[@]} -gt 0 ] || { echo "mutants.sh: no patch is named like that" >&2; exit 2; }
 
-target=$PWD/${CARGO_TARGET_DIR:-target}/mutants
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")/mutants
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch" "$scratch.log"' EXIT
 # What is tracked, as it is now, changes that are not committed included.
