@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 
 /// A peer table and the oracle of who lives: what a segment and the kernel's locks are on a machine. Clones are the same world.
 ///
-/// A participant *joins* at a place, and *leaves*, or *dies*: then its lock is free, as the kernel lets go of it, and its words stay as they
+/// A participant *enters* at a place, and *leaves*, or *dies*: then its lock is free, as the kernel lets go of it, and its words stay as they
 /// were until somebody repairs.
 #[derive(Clone)]
 pub struct World(Arc<Inner>);
@@ -46,8 +46,24 @@ impl World {
         true
     }
 
+    /// Becomes the participant at `place`, for a protocol of one's own. False if a living one is there. What a dead one has left there is for the caller to
+    /// repair, before anything else.
+    pub fn enter(&self, place: usize) -> bool {
+        self.join(place, || Repair::Done)
+    }
+
+    /// Whether nobody holds the lock of `place`, at this moment: its participant is dead, or has left, or never came.
+    pub fn is_dead(&self, place: usize) -> bool {
+        Membership::is_dead(self, place)
+    }
+
+    /// Runs `repair` holding the lock of `place`, as whoever repairs for a dead one must; `None` if somebody has it. A repairer that is killed in there lets go of it.
+    pub fn seize<R>(&self, place: usize, repair: impl FnOnce() -> R) -> Option<R> {
+        Membership::seize(self, place, repair)
+    }
+
     /// The participant at `place` leaves.
-    pub(crate) fn leave(&self, place: usize) {
+    pub fn leave(&self, place: usize) {
         vacate(&self.0.entries[place]);
         self.let_go(place);
     }

@@ -4,7 +4,7 @@ use super::handover;
 use super::layout::Control;
 use super::ring::{ReceiveEnd, Refusal, Ring, SendEnd};
 use crate::model::World;
-use crate::peer::{LEFT, Membership, Repair};
+use crate::peer::LEFT;
 use crate::sync::{Acquire, AtomicU32, Cell, Release};
 use crate::wait::{Until, wait};
 use loom::sync::Arc;
@@ -64,7 +64,7 @@ impl Pipe {
     }
 
     fn claim(&self, place: usize) {
-        assert!(self.0.world.join(place, || Repair::Done), "the role is taken");
+        assert!(self.0.world.enter(place), "the role is taken");
     }
 
     /// Tells the kernel that the sender has died; sleepers look again, as they do after a slice of time.

@@ -4,7 +4,7 @@ pub use super::protocol::Failure;
 
 use super::protocol::{Arrival, Control, PlaceWord, Places};
 use crate::model::World;
-use crate::peer::{Membership, Repair, recover};
+use crate::peer::{Repair, recover};
 use crate::table::Table;
 use crate::wait::Until;
 use loom::sync::Arc;
@@ -33,7 +33,7 @@ impl Barrier {
     /// One of `parties` places for `peers` participants, who have all joined.
     pub fn new(parties: usize, peers: usize) -> Self {
         let world = World::new(peers);
-        (0..peers).for_each(|number| assert!(world.join(number, || Repair::Done)));
+        (0..peers).for_each(|number| assert!(world.enter(number)));
         let table = (0..peers).map(|_| PlaceWord::new()).collect();
         Barrier(Arc::new(Memory { control: Control::new(), table, parties, world }))
     }

@@ -2,7 +2,7 @@
 
 use super::protocol::{Claim, Control, Locked, MutexIs, Waiters};
 use crate::model::World;
-use crate::peer::{Membership, Repair, recover};
+use crate::peer::{Repair, recover};
 use crate::table::Table;
 use crate::wait::Until;
 use loom::sync::{Arc, Mutex, MutexGuard};
@@ -60,7 +60,7 @@ impl Condvar {
     /// One for `peers` participants, who have all joined, and a mutex around 0.
     pub fn new(peers: usize) -> Self {
         let world = World::new(peers);
-        (0..peers).for_each(|number| assert!(world.join(number, || Repair::Done)));
+        (0..peers).for_each(|number| assert!(world.enter(number)));
         let claims = (0..peers).map(|_| Claim::new()).collect();
         Condvar(Arc::new(Memory { control: Control::new(), claims, world, mutex: Mutex::new(0) }))
     }

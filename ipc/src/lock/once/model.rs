@@ -2,7 +2,7 @@
 
 use super::protocol::{Control, Turn};
 use crate::model::World;
-use crate::peer::{self, Membership, Repair};
+use crate::peer::{self, Repair};
 use crate::wait::Until;
 use loom::sync::Arc;
 

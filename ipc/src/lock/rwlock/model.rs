@@ -2,7 +2,7 @@
 
 use super::protocol::{self, Claim, Control, Lock, Refusal, Taken};
 use crate::model::World;
-use crate::peer::{self, Membership, Repair};
+use crate::peer::{self, Repair};
 use crate::sync::{AtomicU32, Cell, Line};
 use crate::table::Table;
 use crate::wait::Until;
