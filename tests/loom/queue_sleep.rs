@@ -111,7 +111,7 @@ fn the_end_comes_after_what_is_put_back() {
         })
     });
     report("close, and an item taken beside two sleeping consumers, capacity 1", || {
-        explore(2, || {
+        explore(1, || {
             let queue = Queue::<u64>::new(1, 3);
             let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
             assert!(a.try_put(1));
