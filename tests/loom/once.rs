@@ -60,7 +60,7 @@ fn a_killed_runners_work_is_done_by_another_who_is_told() {
     report("once, killed runner, a caller and one who waits", || {
         let outcomes = Outcomes::new();
         let seen = outcomes.clone();
-        let explored = kill_at_every_step(2, move |k| {
+        let explored = kill_at_every_step(1, move |k| {
             let once = Once::new(3);
             let [a, b, c] = peers(&once);
             let kernel = once.clone();

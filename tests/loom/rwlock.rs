@@ -262,7 +262,7 @@ fn a_writer_killed_between_writers_holds_up_none() {
 #[test]
 fn a_mender_killed_at_any_step_is_replaced() {
     report("rwlock, a dead writer, killed mender", || {
-        kill_at_every_step(2, |k| {
+        kill_at_every_step(1, |k| {
             let lock = RwLock::new(0, 4);
             let [a, b, c, d] = peers(&lock);
             a.begin_write();
