@@ -98,7 +98,7 @@ fn a_consumer_killed_at_any_step_has_taken_its_item_or_not() {
 #[test]
 fn a_killed_waker_leaves_nobody_asleep() {
     report("killed waker, capacity 1", || {
-        kill_at_every_step(2, |k| {
+        kill_at_every_step(1, |k| {
             let queue = Queue::<u64>::new(1, 3);
             let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
             let a = mortal(&queue, k, move || a.try_put(1));

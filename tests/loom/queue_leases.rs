@@ -366,3 +366,22 @@ fn a_consumer_killed_at_a_dead_producers_position_wedges_nobody() {
         })
     });
 }
+
+/// At the highest count of returns two deliveries look the same: what an earlier holder has left must not pass for a claim of its own.
+#[test]
+fn a_worn_item_comes_back_although_an_earlier_holder_lives() {
+    report("a dead holder of a worn item, an earlier one living, capacity 1", || {
+        explore(1, || {
+            let queue = Queue::<u64>::new(1, 3);
+            let (x, d, y) = (queue.peer(0), queue.peer(1), queue.peer(2));
+            assert!(y.try_put(7));
+            for _ in 0..4 {
+                x.nack(x.lease().unwrap());
+            }
+            let _held = d.lease().unwrap();
+            queue.died(1);
+            assert_eq!(y.recover(), 1, "nobody living holds it");
+            assert_eq!(y.try_get(), Some(7));
+        })
+    });
+}
