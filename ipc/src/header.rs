@@ -14,8 +14,8 @@
 //! copy, and uses the copy alone, so that a peer that writes to it later changes nothing.
 
 use crate::error::Mismatch;
-use crate::part::LINE;
 use crate::peer::ENTRY_BYTES;
+use crate::sync::LINE;
 use std::mem::{align_of, size_of};
 
 /// The bytes of the first page.

@@ -12,13 +12,11 @@ use crate::error::{Error, Mismatch};
 use crate::header::{Blueprint, Item, Kind, MAX_PEERS};
 use crate::peer::{self, Membership, Repair};
 use crate::segment::{Member, Segment, open_or_create};
+use crate::sync::LINE;
 use crate::table::Table;
 use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
-
-/// The unit in which parts are laid out: two cache lines, since processors fetch them in pairs.
-pub(crate) const LINE: usize = 128;
 
 /// How many participants a segment of parts is made for, if nothing is said.
 const PEERS: usize = 128;

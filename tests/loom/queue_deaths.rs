@@ -1,36 +1,14 @@
 //! The ring when a participant is killed before each of its steps, and its repair.
 
-use crate::support::{report, spawn};
+use crate::support::{mortal, report, spawn, works};
 use skep::model::{Explored, Peer, Queue, explore, kill_at_every_step, process};
-
-/// Runs participant 0 as a process that is killed at step `k`, on a thread of its own; the kernel hears of its death.
-fn mortal<R: 'static>(
-    queue: &Queue<u64>,
-    k: Option<u64>,
-    life: impl FnOnce() -> R + 'static,
-) -> loom::thread::JoinHandle<Option<R>> {
-    let kernel = queue.clone();
-    spawn(move || {
-        let lived = process(k, life);
-        if lived.is_none() {
-            kernel.died(0);
-        }
-        lived
-    })
-}
-
-/// After any death: the ring takes and gives a full lap, in order.
-fn works(peer: &Peer<u64>, capacity: u64) {
-    (0..capacity).for_each(|n| assert!(peer.try_put(10 + n), "wedged for producers"));
-    (0..capacity).for_each(|n| assert_eq!(peer.try_get(), Some(10 + n), "wedged for consumers"));
-}
 
 /// Peer 0 puts 1 and is killed at step k; peer 1 puts 2, repairing when it hears of the death; peer 2 takes.
 fn killed_producer(capacity: u64) -> Explored {
     kill_at_every_step(2, move |k| {
         let queue = Queue::<u64>::new(capacity, 3);
         let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
-        let a = mortal(&queue, k, move || a.try_put(1));
+        let a = mortal(&queue, 0, k, move || a.try_put(1));
         let mut got = vec![];
         let mut put_two = false;
         for _ in 0..2 {
@@ -65,7 +43,7 @@ fn killed_consumer(capacity: u64) -> Explored {
         let queue = Queue::<u64>::new(capacity, 3);
         let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
         (1..=capacity).for_each(|n| assert!(c.try_put(n)));
-        let a = mortal(&queue, k, move || a.try_get());
+        let a = mortal(&queue, 0, k, move || a.try_get());
         let b = spawn(move || b.try_get());
         c.recover();
         let got_a = a.join().unwrap();
@@ -101,7 +79,7 @@ fn a_killed_waker_leaves_nobody_asleep() {
         kill_at_every_step(1, |k| {
             let queue = Queue::<u64>::new(1, 3);
             let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
-            let a = mortal(&queue, k, move || a.try_put(1));
+            let a = mortal(&queue, 0, k, move || a.try_put(1));
             let b = spawn(move || b.get().unwrap());
             let put_one = a.join().unwrap();
             c.recover();
@@ -129,7 +107,7 @@ fn an_item_given_back_is_delivered_once() {
             assert!(c.try_put(1));
             let p = c.lease().unwrap();
             c.nack(p);
-            let a = mortal(&queue, k, move || a.try_get());
+            let a = mortal(&queue, 0, k, move || a.try_get());
             let b = spawn(move || b.try_get());
             c.recover();
             let got_a = a.join().unwrap();

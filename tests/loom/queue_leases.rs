@@ -1,13 +1,7 @@
 //! Leases: their holders killed before each step, and two deaths.
 
-use crate::support::{report, spawn};
+use crate::support::{mortal, report, spawn, works};
 use skep::model::{Lease, Peer, Queue, explore, kill_at_every_step, kill_two_at_every_step, process};
-
-/// After any death: the ring takes and gives a full lap, in order.
-fn works(peer: &Peer<u64>, capacity: u64) {
-    (0..capacity).for_each(|n| assert!(peer.try_put(10 + n), "wedged for producers"));
-    (0..capacity).for_each(|n| assert_eq!(peer.try_get(), Some(10 + n), "wedged for consumers"));
-}
 
 /// Leases and acknowledges all that is there; says each item and how often it was delivered before.
 fn drain(peer: &Peer<u64>) -> Vec<(u64, u64)> {
@@ -28,14 +22,7 @@ fn a_holder_killed_before_its_ack_gives_the_item_back_once() {
             let queue = Queue::<u64>::new(1, 3);
             let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
             assert!(c.try_put(7));
-            let kernel = queue.clone();
-            let a = spawn(move || {
-                let lived = process(k, || a.lease().map(|lease| a.ack(lease)).is_some());
-                if lived.is_none() {
-                    kernel.died(0);
-                }
-                lived
-            });
+            let a = mortal(&queue, 0, k, move || a.lease().map(|lease| a.ack(lease)).is_some());
             b.recover();
             let mut got = drain(&b);
             let lived = a.join().unwrap();
@@ -62,14 +49,7 @@ fn a_holder_killed_in_its_nack_loses_nothing() {
             let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
             assert!(c.try_put(7));
             let lease = a.lease().unwrap();
-            let kernel = queue.clone();
-            let a = spawn(move || {
-                let lived = process(k, || a.nack(lease));
-                if lived.is_none() {
-                    kernel.died(0);
-                }
-                lived
-            });
+            let a = mortal(&queue, 0, k, move || a.nack(lease));
             b.recover();
             let mut got = drain(&b);
             let lived = a.join().unwrap();
@@ -180,14 +160,7 @@ fn a_repairer_killed_beside_a_living_one_loses_nothing() {
                 return [false, false];
             }
             queue.died(0);
-            let kernel = queue.clone();
-            let b = spawn(move || {
-                let repaired = process(j, || b.recover());
-                if repaired.is_none() {
-                    kernel.died(1);
-                }
-                repaired
-            });
+            let b = mortal(&queue, 1, j, move || b.recover());
             c.recover();
             let mut got = drain(&c);
             let repaired = b.join().unwrap();
@@ -345,14 +318,7 @@ fn a_consumer_killed_at_a_dead_producers_position_wedges_nobody() {
             }
             queue.died(0);
             c.recover();
-            let kernel = queue.clone();
-            let b = spawn(move || {
-                let got = process(j, || b.try_get());
-                if got.is_none() {
-                    kernel.died(1);
-                }
-                got
-            });
+            let b = mortal(&queue, 1, j, move || b.try_get());
             let mut taken: Vec<_> = c.try_get().into_iter().collect();
             let got = b.join().unwrap();
             let killed = got.is_none();

@@ -1,6 +1,7 @@
 //! What the models share: the outcomes that were seen, and the line that each model prints.
 
-use skep::model::Explored;
+pub use skep::model::spawn;
+use skep::model::{Explored, Peer, Queue, process};
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
@@ -38,6 +39,25 @@ pub fn report(model: &str, run: impl FnOnce() -> Explored) {
     println!("model {model}: kill points {kill_points}, executions {executions}, seconds {seconds:.1}");
 }
 
-pub fn spawn<R: 'static>(f: impl FnOnce() -> R + 'static) -> loom::thread::JoinHandle<R> {
-    loom::thread::spawn(f)
+/// Runs a participant of a queue as a process that is killed at step `k`, on a thread of its own; the kernel hears of its death.
+pub fn mortal<R: 'static>(
+    queue: &Queue<u64>,
+    number: usize,
+    k: Option<u64>,
+    life: impl FnOnce() -> R + 'static,
+) -> loom::thread::JoinHandle<Option<R>> {
+    let kernel = queue.clone();
+    spawn(move || {
+        let lived = process(k, life);
+        if lived.is_none() {
+            kernel.died(number);
+        }
+        lived
+    })
+}
+
+/// After any death: the ring takes and gives a full lap, in order.
+pub fn works(peer: &Peer<u64>, capacity: u64) {
+    (0..capacity).for_each(|n| assert!(peer.try_put(10 + n), "wedged for producers"));
+    (0..capacity).for_each(|n| assert_eq!(peer.try_get(), Some(10 + n), "wedged for consumers"));
 }

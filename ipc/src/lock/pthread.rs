@@ -90,8 +90,7 @@ impl RawMutex {
     #[cold]
     fn finish_refusal(&self) {
         if cfg!(target_env = "gnu") {
-            // SAFETY: the first word of the mutex, which is aligned to more than a word; the C library treats it as an atomic.
-            let word = unsafe { &*self.0.get().cast::<AtomicU32>() };
+            let word = self.word();
             if word.load(Relaxed) & libc::FUTEX_TID_MASK == sys::thread_id() {
                 word.store(0, Release); // this thread's: nobody else changes it but to say that he waits
                 sys::futex_wake(word, u32::MAX);
@@ -112,8 +111,7 @@ impl RawMutex {
         if !cfg!(target_env = "gnu") {
             return false;
         }
-        // SAFETY: as in `finish_refusal`.
-        let word = unsafe { &*self.0.get().cast::<AtomicU32>() };
+        let word = self.word();
         let vanished = || {
             let seen = word.load(Relaxed);
             let holder = seen & libc::FUTEX_TID_MASK;
@@ -135,9 +133,7 @@ impl RawMutex {
         if !cfg!(target_env = "gnu") {
             return false;
         }
-        // SAFETY: as in `finish_refusal`.
-        let word = unsafe { &*self.0.get().cast::<AtomicU32>() };
-        self.pass_on_from_the_vanished() || word.load(Relaxed) & libc::FUTEX_OWNER_DIED != 0
+        self.pass_on_from_the_vanished() || self.word().load(Relaxed) & libc::FUTEX_OWNER_DIED != 0
     }
 
     /// Takes the lock; sleeps for up to `slice` if it is not free.
@@ -166,6 +162,12 @@ impl RawMutex {
             },
             attempt => attempt,
         }
+    }
+
+    /// The word that the kernel knows, in glibc: the first one of the mutex.
+    fn word(&self) -> &AtomicU32 {
+        // SAFETY: within the mutex, which is aligned to more than a word; the C library treats it as an atomic.
+        unsafe { &*self.0.get().cast::<AtomicU32>() }
     }
 
     /// After [`Attempt::OwnerDied`]: makes the mutex an ordinary locked one again.

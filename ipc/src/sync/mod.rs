@@ -17,6 +17,10 @@ pub(crate) use self::loom::*;
 
 pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
+/// Two cache lines, in bytes.
+#[cfg(not(loom))]
+pub(crate) const LINE: usize = 128;
+
 /// A word on cache lines of its own, two, since processors fetch them in pairs.
 #[cfg_attr(not(loom), repr(C, align(128)))]
 pub(crate) struct Line<T>(pub(crate) T);
