@@ -25,6 +25,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr))]
 #![cfg_attr(loom, allow(dead_code, clippy::expect_used, rustdoc::broken_intra_doc_links))]
 
+mod arena;
 mod fault;
 mod lock;
 mod peer;

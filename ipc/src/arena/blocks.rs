@@ -1,0 +1,277 @@
+//! The blocks of an arena: claimed, split, freed and merged, each by one word.
+//!
+//! The arena is a row of granules. At any time it is cut into blocks of 2^order granules, each aligned to its size (a binary buddy system: Knowlton, 1965), and the
+//! word at a block's first granule is the truth about it (`word.rs`). There is no list of free blocks and no count: whatever finds one faster (`hints.rs`,
+//! a handle's own cache) is a hint, and a claim that fails costs nothing.
+//!
+//! # Steps
+//! | step | | pairs with |
+//! | --- | --- | --- |
+//! | A1 | read the word (Acquire): `Free`, and large enough | F1, S3 |
+//! | A2 | CAS it to `Held` by me (AcqRel): **the block is mine** | A1, and repair's look |
+//! | S1 | split: upper half's word := `Held` by me, of half the order | |
+//! | S2 | word := half the order (Release): the upper half is a block of its own, and mine | |
+//! | S3 | upper half's word := `Free` (Release) | A1 |
+//! | F1 | free: CAS `Held` by me → `Free`, next generation (AcqRel) | A1 |
+//! | M1 | merge a block of mine: CAS its buddy's word, `Free` and of the same order, to `Held` by me (AcqRel) | F1 |
+//! | M2 | the lower one's word := twice the order (Release): it covers the upper one | |
+//! | M3 | the upper one's word := `Interior` (Release) | |
+//!
+//! # Invariants
+//! 1. The words of an arena cut all its granules into blocks, but for one overlap: a block that its holder is splitting or merging covers an upper half
+//!    whose word still says `Held` by the same holder (between S1 and S2, and between M2 and M3).
+//! 2. A block that is not free changes by its holder's hand alone; or, when its holder is dead, by repair's.
+//! 3. An index from shared memory is checked against the number of granules before it is used; an order, against the room behind the index.
+//!
+//! # A kill
+//! leaves blocks `Held` by the dead one, each of which repair frees (`mend.rs`): also a half that was split off and not yet freed. Where the dead one's block
+//! covers an upper half of its own (invariant 1), repair makes that `Interior` first.
+
+use super::word::{MAX_ORDER, Phase, Word};
+use crate::fault;
+use crate::peer::Peers;
+use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, Release};
+use crate::table::Table;
+use std::ptr::NonNull;
+
+/// A view of an arena's words in memory that whoever made this keeps mapped.
+#[derive(Clone, Copy)]
+pub(crate) struct Blocks<'a> {
+    words: Table<'a, AtomicU64>,
+    /// The first word of each granule's memory, `stride` bytes apart: where a reference keeps what it refers to.
+    memory: NonNull<u8>,
+    stride: usize,
+    pub(super) peers: Peers<'a>,
+    pub(super) me: usize,
+}
+
+/// A free block as it was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) index: u32,
+    pub(crate) word: Word,
+}
+
+/// A block in this participant's hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Block {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+    pub(crate) order: u32,
+}
+
+impl Block {
+    /// The block's word while `peer` holds it.
+    #[inline]
+    pub(crate) const fn held_by(self, peer: usize) -> Word {
+        Word::new(self.generation, self.order, Phase::Held, Some(peer))
+    }
+
+    /// The first granule behind it.
+    #[cfg(loom)]
+    pub(crate) const fn end(self) -> u32 {
+        self.index + (1 << self.order)
+    }
+}
+
+impl<'a> Blocks<'a> {
+    /// # Safety
+    /// At `memory` lie as many granules as there are words, `stride` bytes apart, each beginning with an aligned `AtomicU64`; valid for `'a`. The caller holds
+    /// entry `me`.
+    pub(crate) unsafe fn new(
+        words: Table<'a, AtomicU64>,
+        memory: NonNull<u8>,
+        stride: usize,
+        peers: Peers<'a>,
+        me: usize,
+    ) -> Self {
+        Blocks { words, memory, stride, peers, me }
+    }
+
+    /// How many granules there are, those included that are not committed yet.
+    #[inline]
+    pub(crate) fn granules(&self) -> u32 {
+        self.words.count() as u32
+    }
+
+    /// The word of a granule; one that does not exist reads as `Interior`.
+    #[inline]
+    pub(crate) fn word(&self, index: u32) -> Word {
+        if index < self.granules() {
+            Word(self.slot(index).load(Acquire)) // A1 pairs with F1 and S3
+        } else {
+            Word(0)
+        }
+    }
+
+    #[inline]
+    pub(super) fn slot(&self, index: u32) -> &'a AtomicU64 {
+        self.words.entry(index as usize)
+    }
+
+    /// The first word of a granule's memory, while the granule exists.
+    #[inline]
+    pub(super) fn first_word(&self, index: u32) -> &'a AtomicU64 {
+        assert!(index < self.granules(), "the index of a granule was checked");
+        // SAFETY: within the granules, as just checked; `new` was promised an atomic at the beginning of each.
+        unsafe { self.memory.byte_add(index as usize * self.stride).cast().as_ref() }
+    }
+
+    /// Changes a word that is `seen`.
+    #[inline]
+    pub(super) fn change(&self, index: u32, seen: Word, to: Word) -> bool {
+        index < self.granules() && self.slot(index).compare_exchange(seen.0, to.0, AcqRel, Relaxed).is_ok()
+    }
+
+    /// Writes a word that nobody else changes meanwhile.
+    fn set(&self, index: u32, word: Word) {
+        self.slot(index).store(word.0, Release);
+    }
+
+    /// Whether a block of that order can begin there.
+    #[inline]
+    pub(super) fn fits(&self, index: u32, order: u32) -> bool {
+        order <= MAX_ORDER
+            && u64::from(index) + (1 << order) <= u64::from(self.granules())
+            && index.trailing_zeros() >= order
+    }
+
+    // --- claim and free ------------------------------------------------------------------------------------------
+
+    /// A free block at a granule, of at least that order.
+    #[inline]
+    pub(crate) fn find_at(&self, index: u32, order: u32) -> Option<Found> {
+        let word = self.word(index);
+        let is_one = word.is(Phase::Free) && word.order() >= order && self.fits(index, word.order());
+        is_one.then_some(Found { index, word })
+    }
+
+    /// A2: takes a free block, unless somebody was faster.
+    #[inline]
+    pub(crate) fn claim(&self, found: Found) -> Option<Block> {
+        let Found { index, word } = found;
+        let claimed = self.change(index, word, word.become_of(Phase::Held, Some(self.me)));
+        fault::point("allocate: claimed");
+        claimed.then_some(Block { index, generation: word.generation(), order: word.order() })
+    }
+
+    /// Cuts a block of mine down to an order; each half that is cut off is free, and told to `freed`.
+    #[inline]
+    pub(crate) fn split(&self, mut block: Block, order: u32, mut freed: impl FnMut(Found)) -> Block {
+        while block.order > order {
+            let smaller = Block { order: block.order - 1, ..block };
+            let index = block.index + (1 << smaller.order);
+            let upper = self.word(index).next(Phase::Held, Some(self.me)).of_order(smaller.order);
+            self.set(index, upper); // S1
+            fault::point("split: written");
+            self.set(block.index, smaller.held_by(self.me)); // S2
+            fault::point("split: cut");
+            let free = upper.become_of(Phase::Free, None);
+            self.set(index, free); // S3 pairs with A1
+            freed(Found { index, word: free });
+            block = smaller;
+        }
+        block
+    }
+
+    /// F1: gives a block of mine back; `None`: it is not mine, or not any more.
+    #[inline]
+    pub(crate) fn free(&self, block: Block) -> Option<Found> {
+        let held = block.held_by(self.me);
+        let free = held.next(Phase::Free, None);
+        let was_mine = self.change(block.index, held, free); // F1 pairs with A1
+        fault::point("free: freed");
+        was_mine.then_some(Found { index: block.index, word: free })
+    }
+
+    // --- merging -------------------------------------------------------------------------------------------------
+
+    /// Lets a block of mine absorb its buddies, as long as they are free.
+    pub(crate) fn merge(&self, mut block: Block, end: u32) -> Block {
+        while block.order < MAX_ORDER {
+            let buddy = block.index ^ (1 << block.order);
+            let room = u64::from(buddy.max(block.index)) + (1 << block.order) <= u64::from(end);
+            let Some(found) = self.find_at(buddy, block.order) else { break };
+            if !room || found.word.order() != block.order {
+                break;
+            }
+            let Some(buddy) = self.claim(found) else { break }; // M1
+            let (lower, upper) = if buddy.index < block.index { (buddy, block) } else { (block, buddy) };
+            let merged = Block { order: block.order + 1, ..lower };
+            self.set(lower.index, merged.held_by(self.me)); // M2
+            fault::point("merge: covered");
+            self.set(upper.index, interior(upper.held_by(self.me))); // M3
+            block = merged;
+        }
+        block
+    }
+
+    /// Calls `visit` with each block that begins below `end`, until it says that it has seen enough.
+    ///
+    /// Blocks that others split or merge meanwhile may be left out or shown in two states; one that nobody changes is shown.
+    pub(crate) fn walk(&self, end: u32, mut visit: impl FnMut(u32, Word) -> bool) {
+        let end = u64::from(end.min(self.granules()));
+        let mut next = 0_u64;
+        while next < end {
+            let index = next as u32;
+            let word = self.word(index);
+            if word.is(Phase::Interior) || !self.fits(index, word.order()) {
+                // Within a block that was merged just now: it ends where a larger alignment begins, or later.
+                next += 1 << index.trailing_zeros().min(MAX_ORDER);
+                continue;
+            }
+            if visit(index, word) {
+                return;
+            }
+            // What the visitor has changed counts: it may have merged the block.
+            let now = self.word(index);
+            let order = if now.is(Phase::Interior) { word.order() } else { now.order().min(MAX_ORDER) };
+            next += 1 << order.max(word.order());
+        }
+    }
+
+    /// Takes the first free block that is large enough, wherever it is, merging free buddies on the way; slow, and exact as far as the others stand still.
+    /// Each block that it merges, and frees again since it is too small, is told to `freed`.
+    #[cold]
+    pub(crate) fn sweep(&self, order: u32, end: u32, mut freed: impl FnMut(Found)) -> Option<Block> {
+        let mut taken = None;
+        self.walk(end, |index, word| {
+            if !word.is(Phase::Free) {
+                return false;
+            }
+            let Some(block) = self.claim(Found { index, word }) else { return false };
+            let block = if block.order < order { self.merge(block, end) } else { block };
+            if block.order >= order {
+                taken = Some(block);
+            } else if let Some(found) = self.free(block) {
+                freed(found);
+            }
+            taken.is_some()
+        });
+        taken
+    }
+
+    // --- committing ----------------------------------------------------------------------------------------------
+
+    /// Makes free blocks of granules that never were any, as many times as it is asked to; the granules from `start` to `end` exist afterwards.
+    ///
+    /// Idempotent: a word that was ever written is not zero any more, so whoever dies in here leaves nothing that another one could not finish.
+    pub(crate) fn found(&self, start: u32, end: u32, mut freed: impl FnMut(Found)) {
+        let mut next = start;
+        while next < end {
+            let aligned = if next == 0 { MAX_ORDER } else { next.trailing_zeros() };
+            let order = aligned.min((end - next).ilog2());
+            let word = Word::new(0, order, Phase::Free, None);
+            if self.change(next, Word(0), word) {
+                freed(Found { index: next, word });
+            }
+            fault::point("grow: founded");
+            next += 1 << order;
+        }
+    }
+}
+
+/// What a word becomes when a larger block covers its granule: never zero, so that it is not taken for one that was never written.
+pub(super) fn interior(word: Word) -> Word {
+    word.next(Phase::Interior, None).of_order(MAX_ORDER)
+}

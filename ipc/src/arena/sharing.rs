@@ -1,0 +1,277 @@
+//! Blocks in carriers, and blocks that are shared: how a block changes hands, and how references to it are counted.
+//!
+//! # Changing hands
+//! A block that goes into a carrier (a queue's slot, a task's record) becomes `Sent`, of the next generation, before its descriptor is published; whoever takes the
+//! descriptor out takes the block by one CAS, and only then gives the carrier's place up. So there is one rule for every death: *what a carrier holds is
+//! the carrier's, and what else names the dead one was in its hands.* The word alone does not say whether a `Sent` block was published; the carrier does.
+//!
+//! # References
+//! A shared block is read through references, each a small block of its own that is held, sent and repaired for as any other; so a death costs
+//! the references that the dead one held, and no other. The block's word counts them. A count that is changed by somebody who dies beside it cannot be told from one that is
+//! not, so each change names its maker in the same CAS, and whoever finds the name finishes the change (helping: Herlihy, 1991).
+//!
+//! | step | | pairs with |
+//! | --- | --- | --- |
+//! | C0 | intent := { add or drop, reference } (Release) | H1 |
+//! | C1 | CAS the block's word: count ± 1, changed by me, next generation (AcqRel) | H1 |
+//! | C2 | CAS the reference's word: `New` → `Ref` for an add, `Ref` → `Spent` for a drop (AcqRel) | H2 |
+//! | C3 | CAS the block's word: changed by nobody; `Free` if the count is 0 (AcqRel) | H3 |
+//! | C4 | intent := none (Release) | H1 |
+//!
+//! Who finds a change under way in word w of a block *helps*: H1 reads its maker's intent, H2 the reference's word, H3 the block's word once more; if that still is w,
+//! the two others belong to this change, and H4, H5 do C2 and C3. The first reference is added by the same steps, with `Held` by me → `Shared` in C1.
+//!
+//! # Invariants
+//! 1. Only while a change is under way does a block count a reference that is not `Ref` or `SentRef`, or not count one that is.
+//! 2. A word with a change under way never comes again within 2²⁰ changes, since each takes the next generation. So a helper's CAS of H5 succeeds for the change that it
+//!    looked at, or not at all. A reference goes `New` → `Ref` → `Spent` once a generation, so that of H4 does too.
+//! 3. A participant changes one count at a time: its intent is that of the one change that names it.
+
+use super::blocks::{Block, Blocks, Found};
+use super::word::{MAX_COUNT, Phase, Word};
+use crate::fault;
+use crate::sync::{Acquire, Relaxed, Release};
+
+/// Why a count was not changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Uncounted {
+    /// There are as many references as can be counted.
+    TooMany,
+    /// The block is not shared: no protocol has led here.
+    Corrupt,
+}
+
+/// What a participant does to a count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Add = 1,
+    Drop = 2,
+}
+
+/// `{ change: 2, generation: 20, index: 32 }`, with 10 zeroes in between: which reference a participant adds or drops. Zero: none.
+#[derive(Clone, Copy)]
+struct Intent(u64);
+
+impl Intent {
+    fn new(change: Change, reference: Block) -> Self {
+        Intent((change as u64) << 62 | u64::from(reference.generation) << 32 | u64::from(reference.index))
+    }
+
+    fn change(self) -> Option<Change> {
+        match self.0 >> 62 {
+            1 => Some(Change::Add),
+            2 => Some(Change::Drop),
+            _ => None,
+        }
+    }
+
+    fn index(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The reference's word after the change, if `seen` is the one before.
+    fn changed(self, seen: Word, maker: usize) -> Option<Word> {
+        let (before, after) = match self.change()? {
+            Change::Add => (Phase::New, Phase::Ref),
+            Change::Drop => (Phase::Ref, Phase::Spent),
+        };
+        let generation = (self.0 >> 32) as u32 & 0xf_ffff;
+        let is_it = seen.is(before) && seen.peer() == Some(maker) && seen.generation() == generation;
+        is_it.then(|| seen.become_of(after, Some(maker)))
+    }
+}
+
+impl Blocks<'_> {
+    // --- changing hands ------------------------------------------------------------------------------------------
+
+    /// Before a block of mine goes into a carrier: it is `Sent`, and nobody's whose descriptor is older. `None`: it is not mine.
+    #[inline]
+    pub(crate) fn send(&self, block: Block, phase: Phase) -> Option<Block> {
+        let held = block.held_by(self.me).become_of(phase, Some(self.me));
+        let sent = held.next(sent_phase(phase), Some(self.me));
+        let was_mine = self.change(block.index, held, sent);
+        fault::point("send: marked");
+        was_mine.then_some(Block { generation: sent.generation(), ..block })
+    }
+
+    /// After the carrier has refused it: it is mine again, as before.
+    pub(crate) fn unsend(&self, sent: Block, phase: Phase) -> Option<Block> {
+        let seen = sent.held_by(self.me).become_of(sent_phase(phase), Some(self.me));
+        let held = seen.previous(phase, Some(self.me));
+        let was_sent = self.change(sent.index, seen, held);
+        was_sent.then_some(Block { generation: held.generation(), ..sent })
+    }
+
+    /// Takes a block whose descriptor lies in a carrier's place that is mine; says whether it is a reference. `None`: it was not sent.
+    ///
+    /// Whoever had taken it before me and died before it gave the carrier's place up has left it `Held`: so `is_dead` is asked.
+    #[inline]
+    pub(crate) fn take(
+        &self,
+        index: u32,
+        generation: u32,
+        is_dead: impl Fn(usize) -> bool,
+    ) -> Option<(Block, Phase)> {
+        loop {
+            let seen = self.word(index);
+            let phase = match seen.phase() {
+                Phase::Sent => Phase::Held,
+                Phase::SentRef => Phase::Ref,
+                phase @ (Phase::Held | Phase::Ref)
+                    if seen.peer().is_some_and(|p| p != self.me && is_dead(p)) =>
+                {
+                    phase
+                }
+                _ => return None,
+            };
+            if seen.generation() != generation || !self.fits(index, seen.order()) {
+                return None;
+            }
+            if self.change(index, seen, seen.become_of(phase, Some(self.me))) {
+                fault::point("take: taken");
+                return Some((Block { index, generation, order: seen.order() }, phase));
+            }
+        }
+    }
+
+    /// Whether a block lies in a carrier under this generation, or did when its taker died.
+    #[inline]
+    pub(crate) fn may_be_taken(&self, index: u32, generation: u32) -> Option<Word> {
+        let seen = self.word(index);
+        let is_one = matches!(seen.phase(), Phase::Sent | Phase::SentRef | Phase::Held | Phase::Ref);
+        (is_one && seen.generation() == generation && self.fits(index, seen.order())).then_some(seen)
+    }
+
+    // --- references ----------------------------------------------------------------------------------------------
+
+    /// Makes a block of mine a reference to another one, not counted yet.
+    pub(crate) fn refer(&self, reference: Block, target: u32) {
+        self.first_word(reference.index).store(u64::from(target), Relaxed);
+        let new = reference.held_by(self.me).become_of(Phase::New, Some(self.me));
+        self.slot(reference.index).store(new.0, Release);
+        fault::point("share: referred");
+    }
+
+    /// What a reference refers to: checked by whoever uses it.
+    pub(crate) fn target(&self, reference: u32) -> u32 {
+        if reference >= self.granules() {
+            return u32::MAX;
+        }
+        u32::try_from(self.first_word(reference).load(Relaxed)).unwrap_or(u32::MAX)
+    }
+
+    /// Shares a block of mine, which is immutable from now on, through its first reference, which is new. False: it is not mine.
+    pub(crate) fn share(&self, block: Block, reference: Block, freed: impl FnMut(Found)) -> bool {
+        self.announce(Intent::new(Change::Add, reference)); // C0
+        let held = block.held_by(self.me);
+        let shared = held.next(Phase::Shared, Some(self.me)).with_count(1);
+        let was_mine = self.change(block.index, held, shared); // C1
+        fault::point("share: counted");
+        if was_mine {
+            self.help(block.index, shared, freed);
+        }
+        self.announce(Intent(0)); // C4
+        was_mine
+    }
+
+    /// Counts a new reference to a shared block, to which the caller has another one that is counted.
+    pub(crate) fn add(&self, reference: Block, freed: impl FnMut(Found)) -> Result<(), Uncounted> {
+        self.count(Change::Add, reference, freed)
+    }
+
+    /// Drops a counted reference of mine; with the last one the block is free. What becomes free is told to `freed`.
+    pub(crate) fn drop_reference(
+        &self,
+        reference: Block,
+        mut freed: impl FnMut(Found),
+    ) -> Result<(), Uncounted> {
+        self.count(Change::Drop, reference, &mut freed)?;
+        self.discard(reference, freed);
+        Ok(())
+    }
+
+    /// Frees a reference of mine that is not counted: `New`, or `Spent`.
+    pub(crate) fn discard(&self, reference: Block, mut freed: impl FnMut(Found)) {
+        let seen = self.word(reference.index);
+        let is_mine = seen.peer() == Some(self.me) && seen.generation() == reference.generation;
+        if is_mine && matches!(seen.phase(), Phase::New | Phase::Spent) {
+            let free = seen.next(Phase::Free, None);
+            if self.change(reference.index, seen, free) {
+                freed(Found { index: reference.index, word: free });
+            }
+        }
+    }
+
+    fn announce(&self, intent: Intent) {
+        self.peers.entry(self.me).intent.store(intent.0, Release); // pairs with H1
+        fault::point("count: announced");
+    }
+
+    fn count(&self, change: Change, reference: Block, mut freed: impl FnMut(Found)) -> Result<(), Uncounted> {
+        let target = self.target(reference.index);
+        self.announce(Intent::new(change, reference)); // C0
+        let outcome = loop {
+            let seen = self.word(target);
+            if !seen.is(Phase::Shared) {
+                break Err(Uncounted::Corrupt);
+            }
+            if seen.peer().is_some() {
+                self.help(target, seen, &mut freed);
+                continue;
+            }
+            let count = match change {
+                Change::Add if seen.count() == MAX_COUNT => break Err(Uncounted::TooMany),
+                Change::Add => seen.count() + 1,
+                Change::Drop if seen.count() == 0 => break Err(Uncounted::Corrupt),
+                Change::Drop => seen.count() - 1,
+            };
+            let changed = seen.next(Phase::Shared, Some(self.me)).with_count(count);
+            if self.change(target, seen, changed) {
+                fault::point("count: changed"); // C1
+                self.help(target, changed, &mut freed);
+                break Ok(());
+            }
+        };
+        self.announce(Intent(0)); // C4
+        outcome
+    }
+
+    /// C2 and C3, for whoever changes the count of a block: its word was `seen` with a change under way.
+    pub(super) fn help(&self, index: u32, seen: Word, mut freed: impl FnMut(Found)) {
+        let Some(maker) = seen.peer().filter(|&maker| maker < self.peers.count()) else { return };
+        let intent = Intent(self.peers.entry(maker).intent.load(Acquire)); // H1 pairs with C0 and C4
+        let reference = self.word(intent.index()); // H2 pairs with C2
+        if self.word(index) != seen {
+            return; // H3 pairs with C3: it is done
+        }
+        if let Some(changed) = intent.changed(reference, maker) {
+            self.change(intent.index(), reference, changed); // H4
+            fault::point("count: reference changed");
+        }
+        let done = if seen.count() == 0 {
+            seen.next(Phase::Free, None)
+        } else {
+            seen.become_of(Phase::Shared, None).with_count(seen.count())
+        };
+        if self.change(index, seen, done) && done.is(Phase::Free) {
+            freed(Found { index, word: done }); // H5
+        }
+        fault::point("count: done");
+    }
+
+    /// Finishes the change that a dead participant has announced, if it has begun.
+    pub(super) fn finish_change_of(&self, dead: usize, freed: impl FnMut(Found)) {
+        let intent = Intent(self.peers.entry(dead).intent.load(Acquire));
+        if intent.change().is_some() {
+            let target = self.target(intent.index());
+            let seen = self.word(target);
+            if seen.is(Phase::Shared) && seen.peer() == Some(dead) {
+                self.help(target, seen, freed);
+            }
+        }
+    }
+}
+
+fn sent_phase(phase: Phase) -> Phase {
+    if phase as u64 == Phase::Ref as u64 { Phase::SentRef } else { Phase::Sent }
+}
