@@ -209,9 +209,14 @@ impl<'a> Blocks<'a> {
     /// Calls `visit` with each block that begins below `end`, until it says that it has seen enough.
     ///
     /// Blocks that others split or merge meanwhile may be left out or shown in two states; one that nobody changes is shown.
-    pub(crate) fn walk(&self, end: u32, mut visit: impl FnMut(u32, Word) -> bool) {
+    pub(crate) fn walk(&self, end: u32, visit: impl FnMut(u32, Word) -> bool) {
+        self.walk_from(0, end, visit);
+    }
+
+    /// The same from a granule on.
+    pub(crate) fn walk_from(&self, start: u32, end: u32, mut visit: impl FnMut(u32, Word) -> bool) {
         let end = u64::from(end.min(self.granules()));
-        let mut next = 0_u64;
+        let mut next = u64::from(start);
         while next < end {
             let index = next as u32;
             let word = self.word(index);
