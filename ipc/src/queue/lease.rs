@@ -1,7 +1,7 @@
 //! The handle of a leased item.
 
-use super::handle::SimpleQueue;
 use super::leasing::Delivery;
+use super::port::Port;
 use bytemuck::Pod;
 use std::ops::Deref;
 
@@ -28,22 +28,20 @@ use std::ops::Deref;
 /// ```
 #[must_use = "a lease that is not acknowledged gives its item back"]
 pub struct Lease<'a, T: Pod> {
-    queue: &'a SimpleQueue<T>,
+    port: &'a Port<T>,
     delivery: Delivery,
 }
 
 impl<'a, T: Pod> Lease<'a, T> {
     #[inline]
-    pub(super) fn new(queue: &'a SimpleQueue<T>, delivery: Delivery) -> Self {
-        Lease { queue, delivery }
+    pub(super) fn new(port: &'a Port<T>, delivery: Delivery) -> Self {
+        Lease { port, delivery }
     }
 
     /// The item is done with, and gone.
     #[inline]
     pub fn ack(self) {
-        if self.queue.is_usable() {
-            self.queue.ring.ack(&self.queue.leased, self.delivery);
-        }
+        self.port.ack(self.delivery);
         std::mem::forget(self);
     }
 
@@ -64,17 +62,14 @@ impl<T: Pod> Deref for Lease<'_, T> {
     #[inline]
     fn deref(&self) -> &T {
         // SAFETY: the position is this participant's from its claim (G3) until `ack` or `nack`, which take the lease; by the ring's invariant 2 nobody writes
-        // to its slot meanwhile. The slot lies within the segment (invariant 4), which the queue that is borrowed keeps mapped; any bytes are a `T: Pod`.
-        unsafe { &*self.queue.ring.item(self.delivery.position) }
+        // to its slot meanwhile. The slot lies within the segment (invariant 4), which the port that is borrowed keeps mapped; any bytes are a `T: Pod`.
+        unsafe { &*self.port.item(self.delivery) }
     }
 }
 
 impl<T: Pod> Drop for Lease<'_, T> {
     fn drop(&mut self) {
-        // In a forked child the item is the parent's.
-        if self.queue.is_usable() {
-            self.queue.ring.nack(&self.queue.leased, self.delivery);
-        }
+        self.port.nack(self.delivery);
     }
 }
 

@@ -14,4 +14,6 @@ pub(crate) mod handle;
 #[cfg(not(loom))]
 mod options;
 #[cfg(not(loom))]
+pub(crate) mod port;
+#[cfg(not(loom))]
 pub use {handle::SimpleQueue, lease::Lease, options::QueueOptions};
