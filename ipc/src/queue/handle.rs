@@ -1,7 +1,6 @@
 //! The handle of a queue: one participant of a ring in a segment.
 
 use super::layout::{self, Control};
-use super::lease::Lease;
 use super::options::QueueOptions;
 use super::port::Port;
 use super::ring::Ring;
@@ -66,7 +65,7 @@ use std::time::Duration;
 /// ```
 pub struct SimpleQueue<T: Pod> {
     // Before `member`: what it still has leased goes back before the entry does.
-    port: Port<T>,
+    pub(super) port: Port<T>,
     member: Member,
 }
 
@@ -226,58 +225,6 @@ impl<T: Pod> SimpleQueue<T> {
         self.port.try_get_batch(into)
     }
 
-    /// Takes the next item, as soon as there is one, and calls `work` with it while its place in the queue is still held.
-    ///
-    /// The item is gone when `work` returns. If this process dies inside `work`, or `work` panics, another participant gets it: at least once, where
-    /// [`get`](Self::get) is at most once.
-    ///
-    /// A held item keeps its slot: the queue is full one lap behind it, so `work` should be short. As long as it is held a closed queue has not come to
-    /// its end, so `work` must not wait for that through another handle.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
-    pub fn get_with<R>(&mut self, work: impl FnOnce(T) -> R) -> Result<R, GetError> {
-        let lease = self.lease()?;
-        Ok(work_on(lease, work))
-    }
-
-    /// The same, if there is an item now.
-    ///
-    /// # Errors
-    /// As [`try_get`](Self::try_get).
-    pub fn try_get_with<R>(&mut self, work: impl FnOnce(T) -> R) -> Result<R, GetError> {
-        let lease = self.try_lease()?;
-        Ok(work_on(lease, work))
-    }
-
-    /// Leases the next item, as soon as there is one: it comes back to the queue unless the [`Lease`] is acknowledged. At least once, where
-    /// [`get`](Self::get) is at most once. A handle holds up to eight leases at a time; whoever holds one must not wait here for the end of a closed queue,
-    /// which does not come before its lease has ended.
-    ///
-    /// # Errors
-    /// [`GetError::TooManyLeases`], and as [`get`](Self::get).
-    #[inline]
-    pub fn lease(&self) -> Result<Lease<'_, T>, GetError> {
-        Ok(Lease::new(&self.port, self.port.lease_until(|| Until::Forever)?))
-    }
-
-    /// Leases the next item if there is one now.
-    ///
-    /// # Errors
-    /// [`GetError::TooManyLeases`], and as [`try_get`](Self::try_get).
-    #[inline]
-    pub fn try_lease(&self) -> Result<Lease<'_, T>, GetError> {
-        Ok(Lease::new(&self.port, self.port.try_lease()?))
-    }
-
-    /// Leases the next item, if there is one before `timeout` is over.
-    ///
-    /// # Errors
-    /// [`GetError::TooManyLeases`], and as [`get_timeout`](Self::get_timeout).
-    pub fn lease_timeout(&self, timeout: Duration) -> Result<Lease<'_, T>, GetError> {
-        Ok(Lease::new(&self.port, self.port.lease_until(|| Until::after(timeout))?))
-    }
-
     // --- state -------------------------------------------------------------------------------------------------
 
     /// Closes the queue for all participants: nothing can be put any more, what was put can still be got. Wakes everybody.
@@ -331,13 +278,6 @@ impl<T: Pod> std::fmt::Debug for SimpleQueue<T> {
             .field("closed", &self.is_closed())
             .finish_non_exhaustive()
     }
-}
-
-/// The item is gone when `work` returns, and comes back when it panics.
-fn work_on<T: Pod, R>(lease: Lease<'_, T>, work: impl FnOnce(T) -> R) -> R {
-    let result = work(*lease);
-    lease.ack();
-    result
 }
 
 /// What a program expects of a segment that holds a queue of `T`.
