@@ -76,18 +76,19 @@ fn a_forgotten_lease_ends_with_its_handle() {
 
 #[test]
 fn a_forked_childs_copy_does_nothing() {
-    let mut queue = SimpleQueue::<u64>::new(1).unwrap();
-    queue.put(7).unwrap();
-    let mut lease = Some(queue.lease().unwrap());
+    let mut queue = SimpleQueue::<u64>::new(2).unwrap();
+    queue.put_batch(&[7, 8]).unwrap();
+    let mut leases = vec![queue.lease().unwrap(), queue.lease().unwrap()];
     let status = in_forked_child(|| {
         assert_eq!(queue.try_lease().err(), Some(GetError::Forked));
-        lease.take().unwrap().ack();
+        leases.pop().unwrap().ack();
+        leases.pop().unwrap().nack();
         0
     });
     assert!(status.success());
-    assert_eq!(queue.try_lease().err(), Some(GetError::Empty));
-    lease.take().unwrap().nack();
-    assert_eq!(*queue.try_lease().unwrap(), 7);
+    assert_eq!(queue.try_lease().err(), Some(GetError::Empty), "the child has given none back");
+    drop(leases);
+    assert_eq!([*queue.try_lease().unwrap(), *queue.try_lease().unwrap()], [7, 8], "nor taken one");
 }
 
 #[test]

@@ -1,21 +1,16 @@
 //! The handle of a queue: one participant of a ring in a segment.
 
 use super::layout::{self, Control};
-use super::lease::Lease;
-use super::leasing::{Delivery, Leased};
 use super::options::QueueOptions;
-use super::ring::{Refusal, Ring};
+use super::port::Port;
+use super::ring::Ring;
 use crate::error::{Error, GetError, PutBatchError, PutError};
 use crate::header::{Blueprint, Item, Kind};
 use crate::segment::{Member, Segment};
 use crate::wait::Until;
 use bytemuck::Pod;
-use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
-
-/// A refusal that repeats this often makes a call that does not block look for dead peers.
-const REFUSALS_BEFORE_CHECK: u32 = 1024;
 
 /// A bounded first-in-first-out queue of plain values between any number of processes (and threads).
 ///
@@ -69,12 +64,9 @@ const REFUSALS_BEFORE_CHECK: u32 = 1024;
 /// skep_ipc::SimpleQueue::<String>::new(16);
 /// ```
 pub struct SimpleQueue<T: Pod> {
-    // Before `member`: it points into the segment that the member keeps mapped.
-    pub(super) ring: Ring<'static, T>,
+    // Before `member`: what it still has leased goes back before the entry does.
+    pub(super) port: Port<T>,
     member: Member,
-    // Not shared between threads, for the cells.
-    refusals: Cell<u32>,
-    pub(super) leased: Leased,
 }
 
 impl<T: Pod> SimpleQueue<T> {
@@ -132,7 +124,7 @@ impl<T: Pod> SimpleQueue<T> {
             let body = segment.body();
             let slots = layout::slots_offset::<T>();
             // SAFETY: the blueprint's `body_len` has room for the control words and `capacity` slots, all initialised before the segment was
-            // published; they stay mapped as long as the member that the handle keeps.
+            // published; they stay mapped as long as the segment, which the port keeps; the member beside it holds the entry.
             unsafe {
                 let control: &'static Control = body.cast().as_ref();
                 Ring::new(control, body.byte_add(slots).cast(), segment.capacity(), segment.peers(), me)
@@ -141,7 +133,7 @@ impl<T: Pod> SimpleQueue<T> {
         // Room may be the dead's: whoever joins with nothing vacant left repairs.
         let member = segment.join(|peer| ring(peer).repair(peer, &segment))?;
         let ring = ring(member.peer());
-        Ok(SimpleQueue { ring, member, refusals: Cell::new(0), leased: Leased::default() })
+        Ok(SimpleQueue { port: Port::new(ring, segment), member })
     }
 
     // --- put ---------------------------------------------------------------------------------------------------
@@ -152,10 +144,7 @@ impl<T: Pod> SimpleQueue<T> {
     /// [`PutError::Closed`], [`PutError::Forked`], [`PutError::Corrupt`]; the value comes back.
     #[inline]
     pub fn put(&mut self, value: T) -> Result<(), PutError<T>> {
-        match self.try_put(value) {
-            Err(PutError::Full(value)) => self.put_until(value, Until::Forever),
-            done => done,
-        }
+        self.port.put_until(value, || Until::Forever)
     }
 
     /// Puts a value if there is room now.
@@ -164,7 +153,7 @@ impl<T: Pod> SimpleQueue<T> {
     /// [`PutError::Full`], and as [`put`](Self::put); the value comes back.
     #[inline]
     pub fn try_put(&mut self, value: T) -> Result<(), PutError<T>> {
-        self.attempt_put(&[value]).map(drop).map_err(|reason| refused(reason, value))
+        self.port.try_put(value)
     }
 
     /// Puts a value, if there is room before `timeout` is over.
@@ -172,10 +161,7 @@ impl<T: Pod> SimpleQueue<T> {
     /// # Errors
     /// [`PutError::Full`], and as [`put`](Self::put); the value comes back.
     pub fn put_timeout(&mut self, value: T, timeout: Duration) -> Result<(), PutError<T>> {
-        match self.try_put(value) {
-            Err(PutError::Full(value)) => self.put_until(value, Until::after(timeout)),
-            done => done,
-        }
+        self.port.put_until(value, || Until::after(timeout))
     }
 
     /// Puts all values in order, several to a claim, waiting for room as often as it takes. Other producers' items may come in between.
@@ -183,17 +169,7 @@ impl<T: Pod> SimpleQueue<T> {
     /// # Errors
     /// [`PutBatchError`], which says how many were put before the queue was closed, or the like.
     pub fn put_batch(&mut self, values: &[T]) -> Result<(), PutBatchError> {
-        let mut put = 0;
-        while put < values.len() {
-            let step = match self.try_put_batch(&values[put..]) {
-                Err(PutError::Full(())) => {
-                    self.put_until(values[put], Until::Forever).map(|()| 1).map_err(|e| refused(e, ()))
-                }
-                step => step,
-            };
-            put += step.map_err(|reason| PutBatchError { put, reason })?;
-        }
-        Ok(())
+        self.port.put_batch(values)
     }
 
     /// Puts as many of the values, from the first on, as there is room for now, in one claim. Returns how many; none only for an empty slice.
@@ -201,23 +177,7 @@ impl<T: Pod> SimpleQueue<T> {
     /// # Errors
     /// [`PutError::Full`] if there is room for none, and as [`put`](Self::put).
     pub fn try_put_batch(&mut self, values: &[T]) -> Result<usize, PutError<()>> {
-        if values.is_empty() { Ok(0) } else { self.attempt_put(values) }
-    }
-
-    #[inline]
-    fn attempt_put(&mut self, values: &[T]) -> Result<usize, PutError<()>> {
-        if !self.is_usable() {
-            return Err(PutError::Forked(()));
-        }
-        self.ring.put_and_wake(values).map_err(|refusal| {
-            self.count_refusal();
-            explain_put(refusal, ())
-        })
-    }
-
-    fn put_until(&mut self, value: T, until: Until) -> Result<(), PutError<T>> {
-        let outcome = self.ring.wait_and_put(self.member.segment(), value, until);
-        outcome.map_err(|refusal| explain_put(refusal, value))
+        self.port.try_put_batch(values)
     }
 
     // --- get ---------------------------------------------------------------------------------------------------
@@ -228,7 +188,7 @@ impl<T: Pod> SimpleQueue<T> {
     /// [`GetError::Closed`] (and drained), [`GetError::Forked`], [`GetError::Corrupt`].
     #[inline]
     pub fn get(&mut self) -> Result<T, GetError> {
-        self.get_until(|| Until::Forever)
+        self.port.get_until(|| Until::Forever)
     }
 
     /// Takes the next item if there is one now.
@@ -237,8 +197,7 @@ impl<T: Pod> SimpleQueue<T> {
     /// [`GetError::Empty`], and as [`get`](Self::get).
     #[inline]
     pub fn try_get(&mut self) -> Result<T, GetError> {
-        let p = self.attempt_claim()?;
-        Ok(self.take(p))
+        self.port.try_get()
     }
 
     /// Takes the next item, if there is one before `timeout` is over.
@@ -246,7 +205,7 @@ impl<T: Pod> SimpleQueue<T> {
     /// # Errors
     /// [`GetError::Empty`], and as [`get`](Self::get).
     pub fn get_timeout(&mut self, timeout: Duration) -> Result<T, GetError> {
-        self.get_until(|| Until::after(timeout))
+        self.port.get_until(|| Until::after(timeout))
     }
 
     /// Takes between one item and `into.len()`, those that are there, in one claim, as soon as there is one. Returns how many;
@@ -255,13 +214,7 @@ impl<T: Pod> SimpleQueue<T> {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn get_batch(&mut self, into: &mut [T]) -> Result<usize, GetError> {
-        match self.try_get_batch(into) {
-            Err(GetError::Empty) => {
-                into[0] = self.get()?;
-                Ok(1)
-            }
-            outcome => outcome,
-        }
+        self.port.get_batch(into)
     }
 
     /// Takes up to `into.len()` items that are there now, in one claim. Returns how many; none only for an empty slice.
@@ -269,144 +222,24 @@ impl<T: Pod> SimpleQueue<T> {
     /// # Errors
     /// [`GetError::Empty`], and as [`get`](Self::get).
     pub fn try_get_batch(&mut self, into: &mut [T]) -> Result<usize, GetError> {
-        if into.is_empty() {
-            return Ok(0);
-        }
-        self.check_epoch()?;
-        self.ring.get_and_wake(into).map_err(|refusal| self.explain_get(refusal))
-    }
-
-    /// Takes the next item, as soon as there is one, and calls `work` with it while its place in the queue is still held.
-    ///
-    /// The item is gone when `work` returns. If this process dies inside `work`, or `work` panics, another participant gets it: at least once, where
-    /// [`get`](Self::get) is at most once.
-    ///
-    /// A held item keeps its slot: the queue is full one lap behind it, so `work` should be short. As long as it is held a closed queue has not come to
-    /// its end, so `work` must not wait for that through another handle.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
-    pub fn get_with<R>(&mut self, work: impl FnOnce(T) -> R) -> Result<R, GetError> {
-        let lease = self.lease()?;
-        Ok(work_on(lease, work))
-    }
-
-    /// The same, if there is an item now.
-    ///
-    /// # Errors
-    /// As [`try_get`](Self::try_get).
-    pub fn try_get_with<R>(&mut self, work: impl FnOnce(T) -> R) -> Result<R, GetError> {
-        let lease = self.try_lease()?;
-        Ok(work_on(lease, work))
-    }
-
-    /// Leases the next item, as soon as there is one: it comes back to the queue unless the [`Lease`] is acknowledged. At least once, where
-    /// [`get`](Self::get) is at most once. A handle holds up to eight leases at a time; whoever holds one must not wait here for the end of a closed queue,
-    /// which does not come before its lease has ended.
-    ///
-    /// # Errors
-    /// [`GetError::TooManyLeases`], and as [`get`](Self::get).
-    #[inline]
-    pub fn lease(&self) -> Result<Lease<'_, T>, GetError> {
-        self.lease_until(|| Until::Forever)
-    }
-
-    /// Leases the next item if there is one now.
-    ///
-    /// # Errors
-    /// [`GetError::TooManyLeases`], and as [`try_get`](Self::try_get).
-    #[inline]
-    pub fn try_lease(&self) -> Result<Lease<'_, T>, GetError> {
-        let delivery = self.attempt_lease()?;
-        Ok(Lease::new(self, delivery))
-    }
-
-    /// Leases the next item, if there is one before `timeout` is over.
-    ///
-    /// # Errors
-    /// [`GetError::TooManyLeases`], and as [`get_timeout`](Self::get_timeout).
-    pub fn lease_timeout(&self, timeout: Duration) -> Result<Lease<'_, T>, GetError> {
-        self.lease_until(|| Until::after(timeout))
-    }
-
-    #[inline]
-    fn lease_until(&self, until: impl FnOnce() -> Until) -> Result<Lease<'_, T>, GetError> {
-        let delivery = match self.attempt_lease() {
-            Err(GetError::Empty) => {
-                let word = self.vacant_lease()?;
-                self.wait_for(until(), || self.ring.try_lease(&self.leased, word))
-            }
-            outcome => outcome,
-        }?;
-        Ok(Lease::new(self, delivery))
-    }
-
-    #[inline]
-    fn attempt_lease(&self) -> Result<Delivery, GetError> {
-        self.check_epoch()?;
-        let word = self.vacant_lease()?;
-        self.ring.try_lease(&self.leased, word).map_err(|refusal| self.explain_get(refusal))
-    }
-
-    #[inline]
-    fn vacant_lease(&self) -> Result<usize, GetError> {
-        self.leased.vacant().ok_or(GetError::TooManyLeases)
-    }
-
-    #[inline]
-    fn get_until(&mut self, until: impl FnOnce() -> Until) -> Result<T, GetError> {
-        let p = self.claim_until(until)?;
-        Ok(self.take(p))
-    }
-
-    #[inline]
-    fn claim_until(&mut self, until: impl FnOnce() -> Until) -> Result<u64, GetError> {
-        match self.attempt_claim() {
-            Err(GetError::Empty) => self.wait_for(until(), || self.ring.try_claim()),
-            outcome => outcome,
-        }
-    }
-
-    #[inline]
-    fn attempt_claim(&mut self) -> Result<u64, GetError> {
-        self.check_epoch()?;
-        self.ring.try_claim().map_err(|refusal| self.explain_get(refusal))
-    }
-
-    fn wait_for<R>(&self, until: Until, claim: impl Fn() -> Result<R, Refusal>) -> Result<R, GetError> {
-        let outcome = self.ring.wait_and_claim(self.member.segment(), until, claim);
-        outcome.map_err(|refusal| self.explain_get(refusal))
-    }
-
-    #[inline]
-    fn take(&self, p: u64) -> T {
-        let value = self.ring.read(p);
-        self.ring.release_and_wake(p);
-        value
-    }
-
-    #[inline]
-    fn check_epoch(&self) -> Result<(), GetError> {
-        if self.is_usable() { Ok(()) } else { Err(GetError::Forked) }
+        self.port.try_get_batch(into)
     }
 
     // --- state -------------------------------------------------------------------------------------------------
 
     /// Closes the queue for all participants: nothing can be put any more, what was put can still be got. Wakes everybody.
     pub fn close(&self) {
-        if self.is_usable() {
-            self.ring.close_and_wake();
-        }
+        self.port.close();
     }
 
     /// Whether the queue was closed.
     pub fn is_closed(&self) -> bool {
-        self.ring.is_closed()
+        self.port.is_closed()
     }
 
     /// How many items are in the queue: out of date as soon as it is known while others put and get.
     pub fn len(&self) -> usize {
-        self.ring.len()
+        self.port.len()
     }
 
     /// Whether the queue is empty; as [`len`](Self::len).
@@ -416,7 +249,7 @@ impl<T: Pod> SimpleQueue<T> {
 
     /// How many slots it has.
     pub fn capacity(&self) -> usize {
-        self.ring.capacity()
+        self.port.capacity()
     }
 
     /// Looks for dead participants now, finishes or undoes what they were doing, and frees their places. Returns for how many.
@@ -426,32 +259,7 @@ impl<T: Pod> SimpleQueue<T> {
     /// # Errors
     /// [`Error::Forked`].
     pub fn recover(&mut self) -> Result<usize, Error> {
-        if self.is_usable() { Ok(self.ring.recover(self.member.segment())) } else { Err(Error::Forked) }
-    }
-
-    /// Whether this still is the process that made the handle: one load.
-    #[inline]
-    pub(super) fn is_usable(&self) -> bool {
-        self.member.segment().is_own()
-    }
-
-    #[cold]
-    fn explain_get(&self, refusal: Refusal) -> GetError {
-        self.count_refusal();
-        match refusal {
-            Refusal::NotReady | Refusal::Ending => GetError::Empty,
-            Refusal::Closed => GetError::Closed,
-            Refusal::Corrupt => GetError::Corrupt,
-        }
-    }
-
-    /// Whoever only tries, again and again, must notice a death too.
-    fn count_refusal(&self) {
-        self.refusals.set(self.refusals.get() + 1);
-        if self.refusals.get() >= REFUSALS_BEFORE_CHECK {
-            self.refusals.set(0);
-            self.ring.recover_holders(self.member.segment());
-        }
+        self.port.recover()
     }
 }
 
@@ -469,42 +277,6 @@ impl<T: Pod> std::fmt::Debug for SimpleQueue<T> {
             .field("capacity", &self.capacity())
             .field("closed", &self.is_closed())
             .finish_non_exhaustive()
-    }
-}
-
-impl<T: Pod> Drop for SimpleQueue<T> {
-    /// A lease that was forgotten, and so never dropped, ends here.
-    fn drop(&mut self) {
-        if self.is_usable() {
-            self.leased.nack_all(&self.ring);
-        }
-    }
-}
-
-/// The item is gone when `work` returns, and comes back when it panics.
-fn work_on<T: Pod, R>(lease: Lease<'_, T>, work: impl FnOnce(T) -> R) -> R {
-    let result = work(*lease);
-    lease.ack();
-    result
-}
-
-/// A producer's refusal as an error that hands the value back.
-#[cold]
-fn explain_put<T>(refusal: Refusal, value: T) -> PutError<T> {
-    match refusal {
-        Refusal::NotReady | Refusal::Ending => PutError::Full(value),
-        Refusal::Closed => PutError::Closed(value),
-        Refusal::Corrupt => PutError::Corrupt(value),
-    }
-}
-
-/// The same refusal about another value.
-fn refused<T, U>(error: PutError<U>, value: T) -> PutError<T> {
-    match error {
-        PutError::Full(_) => PutError::Full(value),
-        PutError::Closed(_) => PutError::Closed(value),
-        PutError::Forked(_) => PutError::Forked(value),
-        PutError::Corrupt(_) => PutError::Corrupt(value),
     }
 }
 

@@ -2,16 +2,21 @@
 
 mod intent;
 pub(crate) mod layout;
-#[cfg(not(loom))]
-mod lease;
 pub(crate) mod leasing;
 mod repair;
 pub(crate) mod ring;
 mod waiting;
 
+#[cfg(loom)]
+pub(crate) mod model;
+
 #[cfg(not(loom))]
 pub(crate) mod handle;
 #[cfg(not(loom))]
+mod lease;
+#[cfg(not(loom))]
 mod options;
+#[cfg(not(loom))]
+pub(crate) mod port;
 #[cfg(not(loom))]
 pub use {handle::SimpleQueue, lease::Lease, options::QueueOptions};

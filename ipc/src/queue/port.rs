@@ -1,0 +1,275 @@
+//! One participant's working view of a ring: what each handle of a queue does, whatever segment its ring lies in.
+//!
+//! It tries, and what does not succeed waits; it counts refusals, refuses to work in a forked child, keeps the leases, and says in errors what the ring says in
+//! [`Refusal`]s. It is no participant by itself: the handle that owns it holds the entry, and lets go of it after the port is dropped.
+
+use super::leasing::{Delivery, Leased};
+use super::ring::{Refusal, Ring};
+use crate::error::{Error, GetError, PutBatchError, PutError};
+use crate::segment::Segment;
+use crate::wait::Until;
+use bytemuck::Pod;
+use std::cell::Cell;
+
+/// A refusal that repeats this often makes a call that does not block look for dead peers.
+const REFUSALS_BEFORE_CHECK: u32 = 1024;
+
+/// A ring as one participant uses it.
+pub(crate) struct Port<T: Pod> {
+    // Before `segment`: it points into what that keeps mapped.
+    ring: Ring<'static, T>,
+    segment: Segment,
+    // Not shared between threads, for the cells.
+    refusals: Cell<u32>,
+    leased: Leased,
+}
+
+impl<T: Pod> Port<T> {
+    /// A view of `ring`, which lies in `segment`. Whoever made the ring holds its entry there for as long as the port lives.
+    pub(crate) fn new(ring: Ring<'static, T>, segment: Segment) -> Self {
+        Port { ring, segment, refusals: Cell::new(0), leased: Leased::default() }
+    }
+
+    // --- put ---------------------------------------------------------------------------------------------------
+
+    /// Puts a value if there is room now.
+    #[inline]
+    pub(crate) fn try_put(&self, value: T) -> Result<(), PutError<T>> {
+        self.attempt_put(&[value]).map(drop).map_err(|reason| refused(reason, value))
+    }
+
+    /// Puts a value, as soon as there is room.
+    #[inline]
+    pub(crate) fn put_until(&self, value: T, until: impl FnOnce() -> Until) -> Result<(), PutError<T>> {
+        match self.try_put(value) {
+            Err(PutError::Full(value)) => self.wait_and_put(value, until()),
+            done => done,
+        }
+    }
+
+    /// Puts as many of the values as there is room for now, in one claim; says how many.
+    pub(crate) fn try_put_batch(&self, values: &[T]) -> Result<usize, PutError<()>> {
+        if values.is_empty() { Ok(0) } else { self.attempt_put(values) }
+    }
+
+    /// Puts all values in order, several to a claim, waiting for room as often as it takes.
+    pub(crate) fn put_batch(&self, values: &[T]) -> Result<(), PutBatchError> {
+        let mut put = 0;
+        while put < values.len() {
+            let step = match self.try_put_batch(&values[put..]) {
+                Err(PutError::Full(())) => {
+                    self.wait_and_put(values[put], Until::Forever).map(|()| 1).map_err(|e| refused(e, ()))
+                }
+                step => step,
+            };
+            put += step.map_err(|reason| PutBatchError { put, reason })?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn attempt_put(&self, values: &[T]) -> Result<usize, PutError<()>> {
+        if !self.is_usable() {
+            return Err(PutError::Forked(()));
+        }
+        self.ring.put_and_wake(values).map_err(|refusal| {
+            self.count_refusal();
+            explain_put(refusal, ())
+        })
+    }
+
+    fn wait_and_put(&self, value: T, until: Until) -> Result<(), PutError<T>> {
+        let outcome = self.ring.wait_and_put(&self.segment, value, until);
+        outcome.map_err(|refusal| explain_put(refusal, value))
+    }
+
+    // --- get ---------------------------------------------------------------------------------------------------
+
+    /// Takes the next item if there is one now.
+    #[inline]
+    pub(crate) fn try_get(&self) -> Result<T, GetError> {
+        let p = self.attempt_claim()?;
+        Ok(self.take(p))
+    }
+
+    /// Takes the next item, as soon as there is one.
+    #[inline]
+    pub(crate) fn get_until(&self, until: impl FnOnce() -> Until) -> Result<T, GetError> {
+        let p = match self.attempt_claim() {
+            Err(GetError::Empty) => self.wait_for(until(), || self.ring.try_claim()),
+            outcome => outcome,
+        }?;
+        Ok(self.take(p))
+    }
+
+    /// Takes up to `into.len()` items that are there now, in one claim; says how many.
+    pub(crate) fn try_get_batch(&self, into: &mut [T]) -> Result<usize, GetError> {
+        if into.is_empty() {
+            return Ok(0);
+        }
+        self.check_epoch()?;
+        self.ring.get_and_wake(into).map_err(|refusal| self.explain_get(refusal))
+    }
+
+    /// The same, as soon as there is an item.
+    pub(crate) fn get_batch(&self, into: &mut [T]) -> Result<usize, GetError> {
+        match self.try_get_batch(into) {
+            Err(GetError::Empty) => {
+                into[0] = self.get_until(|| Until::Forever)?;
+                Ok(1)
+            }
+            outcome => outcome,
+        }
+    }
+
+    #[inline]
+    fn attempt_claim(&self) -> Result<u64, GetError> {
+        self.check_epoch()?;
+        self.ring.try_claim().map_err(|refusal| self.explain_get(refusal))
+    }
+
+    #[inline]
+    fn take(&self, p: u64) -> T {
+        let value = self.ring.read(p);
+        self.ring.release_and_wake(p);
+        value
+    }
+
+    fn wait_for<R>(&self, until: Until, claim: impl Fn() -> Result<R, Refusal>) -> Result<R, GetError> {
+        let outcome = self.ring.wait_and_claim(&self.segment, until, claim);
+        outcome.map_err(|refusal| self.explain_get(refusal))
+    }
+
+    // --- lease -------------------------------------------------------------------------------------------------
+
+    /// Leases the next item if there is one now. It is to be [acknowledged](Self::ack) or [given back](Self::nack), once.
+    #[inline]
+    pub(crate) fn try_lease(&self) -> Result<Delivery, GetError> {
+        self.check_epoch()?;
+        let word = self.vacant_lease()?;
+        self.ring.try_lease(&self.leased, word).map_err(|refusal| self.explain_get(refusal))
+    }
+
+    /// Leases the next item, as soon as there is one.
+    #[inline]
+    pub(crate) fn lease_until(&self, until: impl FnOnce() -> Until) -> Result<Delivery, GetError> {
+        match self.try_lease() {
+            Err(GetError::Empty) => {
+                let word = self.vacant_lease()?;
+                self.wait_for(until(), || self.ring.try_lease(&self.leased, word))
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Where the item of a delivery is: nobody writes there until it is acknowledged or given back.
+    #[inline]
+    pub(crate) fn item(&self, delivery: Delivery) -> *const T {
+        self.ring.item(delivery.position)
+    }
+
+    /// A leased item is done with, and gone. In a forked child nothing happens: the item is the parent's.
+    #[inline]
+    pub(crate) fn ack(&self, delivery: Delivery) {
+        if self.is_usable() {
+            self.ring.ack(&self.leased, delivery);
+        }
+    }
+
+    /// A leased item goes to the next consumer. In a forked child nothing happens: the item is the parent's.
+    pub(crate) fn nack(&self, delivery: Delivery) {
+        if self.is_usable() {
+            self.ring.nack(&self.leased, delivery);
+        }
+    }
+
+    #[inline]
+    fn vacant_lease(&self) -> Result<usize, GetError> {
+        self.leased.vacant().ok_or(GetError::TooManyLeases)
+    }
+
+    // --- state -------------------------------------------------------------------------------------------------
+
+    /// Closes the ring and wakes everybody.
+    pub(crate) fn close(&self) {
+        if self.is_usable() {
+            self.ring.close_and_wake();
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.ring.is_closed()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ring.len()
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.ring.capacity()
+    }
+
+    /// Repairs for the dead that are found; says for how many.
+    pub(crate) fn recover(&self) -> Result<usize, Error> {
+        if self.is_usable() { Ok(self.ring.recover(&self.segment)) } else { Err(Error::Forked) }
+    }
+
+    /// Whether this still is the process that made the handle: one load.
+    #[inline]
+    fn is_usable(&self) -> bool {
+        self.segment.is_own()
+    }
+
+    #[inline]
+    fn check_epoch(&self) -> Result<(), GetError> {
+        if self.is_usable() { Ok(()) } else { Err(GetError::Forked) }
+    }
+
+    #[cold]
+    fn explain_get(&self, refusal: Refusal) -> GetError {
+        self.count_refusal();
+        match refusal {
+            Refusal::NotReady | Refusal::Ending => GetError::Empty,
+            Refusal::Closed => GetError::Closed,
+            Refusal::Corrupt => GetError::Corrupt,
+        }
+    }
+
+    /// Whoever only tries, again and again, must notice a death too.
+    fn count_refusal(&self) {
+        self.refusals.set(self.refusals.get() + 1);
+        if self.refusals.get() >= REFUSALS_BEFORE_CHECK {
+            self.refusals.set(0);
+            self.ring.recover_holders(&self.segment);
+        }
+    }
+}
+
+impl<T: Pod> Drop for Port<T> {
+    /// A lease that was forgotten, and so never dropped, ends here.
+    fn drop(&mut self) {
+        if self.is_usable() {
+            self.leased.nack_all(&self.ring);
+        }
+    }
+}
+
+/// A producer's refusal as an error that hands the value back.
+#[cold]
+fn explain_put<T>(refusal: Refusal, value: T) -> PutError<T> {
+    match refusal {
+        Refusal::NotReady | Refusal::Ending => PutError::Full(value),
+        Refusal::Closed => PutError::Closed(value),
+        Refusal::Corrupt => PutError::Corrupt(value),
+    }
+}
+
+/// The same refusal about another value.
+fn refused<T, U>(error: PutError<U>, value: T) -> PutError<T> {
+    match error {
+        PutError::Full(_) => PutError::Full(value),
+        PutError::Closed(_) => PutError::Closed(value),
+        PutError::Forked(_) => PutError::Forked(value),
+        PutError::Corrupt(_) => PutError::Corrupt(value),
+    }
+}
