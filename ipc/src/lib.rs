@@ -51,6 +51,8 @@ mod mapping;
 #[cfg(not(loom))]
 mod part;
 #[cfg(not(loom))]
+mod refusals;
+#[cfg(not(loom))]
 mod segment;
 #[cfg(all(feature = "shared_memory", not(loom)))]
 mod shmem;

@@ -5,12 +5,10 @@ use super::handle::Pipe;
 use super::ring::{ReceiveEnd, Refusal};
 use super::role::Role;
 use crate::error::{Error, RecvError};
+use crate::refusals::Refusals;
 use crate::wait::{self, Until};
 use std::cell::Cell;
 use std::time::Duration;
-
-/// An empty pipe that is met this often makes a call that does not block look whether the sender lives.
-const REFUSALS_BEFORE_CHECK: u32 = 1024;
 
 /// The receiving side of a [`Pipe`].
 ///
@@ -43,7 +41,8 @@ pub struct Receiver {
     // Before `role`, which keeps the memory that it points into.
     end: ReceiveEnd<'static>,
     role: Role,
-    refusals: u32,
+    /// Of calls that found the pipe empty.
+    refusals: Refusals,
 }
 
 impl Receiver {
@@ -51,7 +50,7 @@ impl Receiver {
         // SAFETY: the role keeps the memory, and the receiver keeps the role for longer than the end.
         let ring = unsafe { role.memory().ring() };
         let end = ReceiveEnd::new(ring).map_err(|_| Error::Corrupt)?;
-        Ok(Receiver { end, role, refusals: 0 })
+        Ok(Receiver { end, role, refusals: Refusals::default() })
     }
 
     // --- receive -------------------------------------------------------------------------------------------------
@@ -165,12 +164,10 @@ impl Receiver {
     /// For a call that does not block: whether more may come. Whoever only tries, again and again, must notice a death too.
     #[cold]
     fn explain_empty(&mut self) -> Result<u64, RecvError> {
-        self.refusals += 1;
-        let is_gone = if self.refusals < REFUSALS_BEFORE_CHECK {
-            self.role.other_has_left()
-        } else {
-            self.refusals = 0;
+        let is_gone = if self.refusals.is_time_to_look() {
             self.role.other_is_gone()
+        } else {
+            self.role.other_has_left()
         };
         if is_gone { last_look(&mut self.end) } else { Err(RecvError::Empty) }
     }

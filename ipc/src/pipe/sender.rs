@@ -5,12 +5,10 @@ use super::handle::Pipe;
 use super::ring::{Refusal, SendEnd};
 use super::role::Role;
 use crate::error::{Error, SendError};
+use crate::refusals::Refusals;
 use crate::wait::{self, Until};
 use std::cell::Cell;
 use std::time::Duration;
-
-/// A full pipe that is met this often makes a call that does not block look whether the receiver lives.
-const REFUSALS_BEFORE_CHECK: u32 = 1024;
 
 /// The sending side of a [`Pipe`].
 ///
@@ -46,7 +44,8 @@ pub struct Sender {
     // Before `role`, which keeps the memory that it points into.
     end: SendEnd<'static>,
     role: Role,
-    refusals: u32,
+    /// Of calls that found the pipe full.
+    refusals: Refusals,
 }
 
 impl Sender {
@@ -54,7 +53,7 @@ impl Sender {
         // SAFETY: the role keeps the memory, and the sender keeps the role for longer than the end.
         let ring = unsafe { role.memory().ring() };
         let end = SendEnd::new(ring).map_err(|_| Error::Corrupt)?;
-        Ok(Sender { end, role, refusals: 0 })
+        Ok(Sender { end, role, refusals: Refusals::default() })
     }
 
     // --- copied messages -----------------------------------------------------------------------------------------
@@ -104,7 +103,7 @@ impl Sender {
     pub fn try_reserve(&mut self, length: usize) -> Result<WriteGrant<'_>, SendError> {
         match self.attempt(length) {
             Ok(()) => Ok(self.grant(length)),
-            Err(SendError::Full) => Err(self.count_refusal()),
+            Err(SendError::Full) => Err(self.explain_full()),
             Err(e) => Err(e),
         }
     }
@@ -197,15 +196,11 @@ impl Sender {
         Ok(Pipe::of(self.role.hand_on()?))
     }
 
-    /// Whoever only tries, again and again, must notice a death too.
+    /// For a call that does not block: whether there may be room later. Whoever only tries, again and again, must notice a death too.
     #[cold]
-    fn count_refusal(&mut self) -> SendError {
-        self.refusals += 1;
-        if self.refusals < REFUSALS_BEFORE_CHECK {
-            return SendError::Full;
-        }
-        self.refusals = 0;
-        if self.is_connected() { SendError::Full } else { SendError::Disconnected }
+    fn explain_full(&self) -> SendError {
+        let is_gone = self.refusals.is_time_to_look() && !self.is_connected();
+        if is_gone { SendError::Disconnected } else { SendError::Full }
     }
 }
 

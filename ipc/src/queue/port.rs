@@ -6,13 +6,10 @@
 use super::leasing::{Delivery, Leased};
 use super::ring::{Refusal, Ring};
 use crate::error::{Error, GetError, PutBatchError, PutError};
+use crate::refusals::Refusals;
 use crate::segment::Segment;
 use crate::wait::Until;
 use bytemuck::Pod;
-use std::cell::Cell;
-
-/// A refusal that repeats this often makes a call that does not block look for dead peers.
-const REFUSALS_BEFORE_CHECK: u32 = 1024;
 
 /// A ring as one participant uses it.
 pub(crate) struct Port<T: Pod> {
@@ -20,14 +17,14 @@ pub(crate) struct Port<T: Pod> {
     ring: Ring<'static, T>,
     segment: Segment,
     // Not shared between threads, for the cells.
-    refusals: Cell<u32>,
+    refusals: Refusals,
     leased: Leased,
 }
 
 impl<T: Pod> Port<T> {
     /// A view of `ring`, which lies in `segment`. Whoever made the ring holds its entry there for as long as the port lives.
     pub(crate) fn new(ring: Ring<'static, T>, segment: Segment) -> Self {
-        Port { ring, segment, refusals: Cell::new(0), leased: Leased::default() }
+        Port { ring, segment, refusals: Refusals::default(), leased: Leased::default() }
     }
 
     // --- put ---------------------------------------------------------------------------------------------------
@@ -237,9 +234,7 @@ impl<T: Pod> Port<T> {
 
     /// Whoever only tries, again and again, must notice a death too.
     fn count_refusal(&self) {
-        self.refusals.set(self.refusals.get() + 1);
-        if self.refusals.get() >= REFUSALS_BEFORE_CHECK {
-            self.refusals.set(0);
+        if self.refusals.is_time_to_look() {
             self.ring.recover_holders(&self.segment);
         }
     }

@@ -4,8 +4,8 @@ use super::protocol::{Claim, Control, MOST, Permits, Refusal};
 use crate::error::{Error, ReleaseError, WaitError};
 use crate::header::{Item, Kind};
 use crate::part::{Part, Place, Seat, as_fd, lines};
+use crate::refusals::Refusals;
 use crate::wait::Until;
-use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,12 +50,9 @@ pub struct Semaphore {
     // Before `seat`: they point into the segment that the seat keeps mapped.
     permits: Permits<'static>,
     seat: Arc<Seat>,
-    /// How often `try_acquire` was refused; makes the handle one thread's at a time too.
-    refusals: Cell<u32>,
+    /// Of `try_acquire`; makes the handle one thread's at a time too.
+    refusals: Refusals,
 }
-
-/// A refusal that repeats this often makes a call that does not block look for dead holders.
-const REFUSALS_BEFORE_CHECK: u32 = 1024;
 
 /// What a semaphore starts with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,17 +139,11 @@ impl Semaphore {
         self.check(count)?;
         let take = || self.permits.take(self.seat.me(), count);
         let mut result = take();
-        if result == Err(Refusal::Not) && self.is_time_to_look() {
+        if result == Err(Refusal::Not) && self.refusals.is_time_to_look() {
             self.mend_if_held();
             result = take();
         }
         self.taken(count, result)
-    }
-
-    /// Whoever only tries, again and again, must notice a death too.
-    fn is_time_to_look(&self) -> bool {
-        self.refusals.set((self.refusals.get() + 1) % REFUSALS_BEFORE_CHECK);
-        self.refusals.get() == 0
     }
 
     /// Takes `count` permits at once, if so many are free before `timeout` is over.
@@ -291,7 +282,7 @@ unsafe impl Part for Semaphore {
     }
 
     fn attach(place: &mut Place, seat: &Arc<Seat>) -> Result<Self, Error> {
-        Ok(Semaphore { permits: words(place), seat: seat.clone(), refusals: Cell::new(0) })
+        Ok(Semaphore { permits: words(place), seat: seat.clone(), refusals: Refusals::default() })
     }
 
     fn mend(place: &mut Place, peer: usize) {
