@@ -93,7 +93,25 @@ fn a_forked_childs_copy_does_nothing() {
 
 #[test]
 fn what_a_killed_holder_had_leased_comes_back() {
-    let mut queue = SimpleQueue::<u64>::new(16).unwrap();
+    let queue = eight_items_leased_by_a_killed_holder();
+    let leases: Vec<_> = (0..8).map(|_| queue.lease_timeout(HANG).unwrap()).collect();
+    let mut items: Vec<u64> = leases.iter().map(|lease| **lease).collect();
+    items.sort_unstable();
+    assert_eq!(items, [0, 1, 2, 3, 4, 5, 6, 7]);
+    assert!(leases.iter().all(|lease| lease.deliveries() == 1));
+}
+
+#[test]
+fn what_a_killed_holder_had_leased_comes_back_to_who_only_tries() {
+    let mut queue = eight_items_leased_by_a_killed_holder();
+    let mut items: Vec<u64> =
+        std::iter::repeat_with(|| queue.try_get()).filter_map(Result::ok).take(8).collect();
+    items.sort_unstable();
+    assert_eq!(items, [0, 1, 2, 3, 4, 5, 6, 7]);
+}
+
+fn eight_items_leased_by_a_killed_holder() -> SimpleQueue<u64> {
+    let mut queue = SimpleQueue::new(16).unwrap();
     queue.put_batch(&[0, 1, 2, 3, 4, 5, 6, 7]).unwrap();
     let other = Other::start_with_fd("hold", "", queue.as_fd());
     common::end_after(HANG);
@@ -101,11 +119,7 @@ fn what_a_killed_holder_had_leased_comes_back() {
         std::thread::yield_now();
     }
     other.kill();
-    let leases: Vec<_> = (0..8).map(|_| queue.lease_timeout(HANG).unwrap()).collect();
-    let mut items: Vec<u64> = leases.iter().map(|lease| **lease).collect();
-    items.sort_unstable();
-    assert_eq!(items, [0, 1, 2, 3, 4, 5, 6, 7]);
-    assert!(leases.iter().all(|lease| lease.deliveries() == 1));
+    queue
 }
 
 /// How many of the steps a process is killed after, evenly spread.
