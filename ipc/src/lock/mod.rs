@@ -2,7 +2,8 @@
 //!
 //! The mutex is the C library's:
 //! - `pthread.rs`: the robust mutex, as typed calls
-//! - `robust.rs`: a value with such a mutex around it; which deaths leave what
+//! - `contents.rs`: what such a mutex is around, and where that lies
+//! - `robust.rs`: both together; which deaths leave what
 //! - `mutex.rs`: [`Mutex`]
 //! - `guard.rs`: [`MutexGuard`]
 //! - `rlock.rs`: [`RLock`]; the same for a holder who locks again
@@ -19,6 +20,8 @@ mod owned;
 pub(crate) mod rwlock;
 pub(crate) mod semaphore;
 
+#[cfg(not(loom))]
+mod contents;
 #[cfg(not(loom))]
 mod guard;
 #[cfg(not(loom))]
