@@ -35,6 +35,13 @@ mod rlock;
 #[cfg(not(loom))]
 mod robust;
 
+#[cfg(not(loom))]
+pub(crate) use {
+    contents::row_bytes,
+    pthread::Relock,
+    robust::{Lock, Robust},
+};
+
 #[cfg(all(feature = "raw_sync", not(loom)))]
 pub use raw_sync::RawParts;
 #[cfg(not(loom))]
