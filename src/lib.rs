@@ -14,6 +14,9 @@
 //! | a flag that processes wait for | [`Event`] |
 //! | a point where processes wait for each other | [`Barrier`] |
 //! | something that one process does for all, once | [`Once`] |
+//! | a value, or a row of them, with a lock | [`Value`], [`Array`] |
+//! | an integer, or a row of them, without a lock | [`AtomicValue`], [`AtomicArray`] |
+//! | a row of values for processes that agree by other means who writes when | [`RawArray`] |
 //! | several of these in one segment | [`shared_struct!`], [`Part`] |
 //! | shared memory for objects of your own | [`Segment`], [`Blueprint`] |
 //!

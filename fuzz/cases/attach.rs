@@ -5,13 +5,14 @@
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use skep_ipc::{
-    Barrier, Condvar, Event, Mutex, Once, Part, PartOptions, Pipe, Pod, QueueOptions, RwLock, Semaphore,
-    SemaphoreSetup, SimpleQueue, shared_struct,
+    Array, AtomicArray, AtomicValue, Barrier, Condvar, Event, Mutex, Once, Part, PartOptions, Pipe, Pod,
+    QueueOptions, RawArray, RwLock, Semaphore, SemaphoreSetup, SimpleQueue, shared_struct,
 };
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::LazyLock;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// Participants of an image of a part.
@@ -39,8 +40,12 @@ pub fn run(data: &[u8]) {
     attempt::<Once>(file(), exercise_once);
     attempt::<Barrier>(file(), exercise_barrier);
     attempt::<Several>(file(), exercise_several);
+    let _ = AtomicArray::<u32>::from_fd(file()).map(|array| exercise_atomics(&array));
+    let _ = AtomicValue::<u32>::from_fd(file()).map(|value| value.fetch_add(1, Relaxed));
+    let _ = RawArray::<[u8; 3]>::from_fd(file()).map(|array| exercise_raw(&array));
     // A mutex is the C library's: to attach is all that can be tried on words that it did not write.
     let _ = Mutex::<u64>::from_fd(file());
+    let _ = Array::<u64>::from_fd(file()).map(|array| (array.len(), array.get(usize::MAX)));
 }
 
 fn duplicate(file: BorrowedFd<'_>) -> OwnedFd {
@@ -76,6 +81,19 @@ fn exercise_queue<T: Pod>(file: BorrowedFd<'_>) {
     let _ = queue.try_clone();
     queue.close();
     let _ = queue.try_get();
+}
+
+/// Counts in all items: each must be there.
+fn exercise_atomics(array: &AtomicArray<u32>) {
+    let _ = array.iter().map(|item| item.fetch_add(1, Relaxed)).max();
+    let _ = array.get(array.len());
+}
+
+/// Copies all items out, and the first ones in: each must be there.
+fn exercise_raw(array: &RawArray<[u8; 3]>) {
+    let mut all = vec![[0; 3]; array.len()];
+    let _ = array.copy_to(0, &mut all);
+    let _ = (array.set(array.len() - 1, [7; 3]), array.set(array.len(), [7; 3]), array.copy_from(1, &all));
 }
 
 /// Uses one after the other, and lets another participant mend: every call must return.
@@ -200,6 +218,10 @@ static IMAGES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
             bytes_of(barrier.as_fd())
         }),
         image_of::<Several>(([7; 3], permits(), (), (), (), 2), |several| bytes_of(several.as_fd())),
+        bytes_of(Array::<u64>::new(600).expect("memory for a few pages").as_fd()),
+        bytes_of(AtomicArray::<u32>::new(5).expect("memory for a few pages").as_fd()),
+        bytes_of(AtomicValue::<u32>::new(5).expect("memory for a few pages").as_fd()),
+        bytes_of(RawArray::<[u8; 3]>::new(2000).expect("memory for a few pages").as_fd()),
     ]
 });
 

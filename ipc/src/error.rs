@@ -315,6 +315,8 @@ pub enum BarrierError {
 pub enum LockError<G> {
     /// The lock is taken, and this is its guard. But an earlier holder died with it or panicked, and nobody has
     /// [marked](crate::MutexGuard::mark_consistent) the value as in order since: check it first.
+    ///
+    /// A call that gives no guard, such as [`Mutex::get`](crate::Mutex::get), has released the lock again; instead of the guard there is a copy of the value, or nothing.
     #[error("a holder of the lock died: the value may not be in order")]
     OwnerDied(G),
     /// Another thread holds the lock.

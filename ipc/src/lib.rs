@@ -10,6 +10,9 @@
 //! - [`Event`]: a flag that processes wait for.
 //! - [`Barrier`]: where a number of processes wait for each other.
 //! - [`Once`]: what one participant does for all.
+//! - [`Value`], [`Array`]: one value, or a row of them, with a lock.
+//! - [`AtomicValue`], [`AtomicArray`]: one integer, or a row of them, without a lock.
+//! - [`RawArray`]: a row of values for processes that agree by other means who writes when.
 //! - [`shared_struct!`]: several of these in one segment.
 //!
 //! Anonymous objects travel to other processes by file descriptor; named ones are found under `/dev/shm`. Whether a participant lives is
@@ -39,6 +42,8 @@ mod wait;
 pub mod model;
 
 #[cfg(not(loom))]
+mod array;
+#[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
 mod fork;
@@ -66,6 +71,9 @@ pub use fault::armed as faults;
 pub use lock::RawParts;
 #[cfg(not(loom))]
 pub use {
+    array::{
+        AccessError, Array, ArrayGuard, AtomicArray, AtomicItem, AtomicValue, OutOfRange, RawArray, Value,
+    },
     error::{
         BarrierError, Error, GetError, LockError, Mismatch, PutBatchError, PutError, RecvError, ReleaseError,
         SendError, WaitError,

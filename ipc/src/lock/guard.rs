@@ -79,7 +79,7 @@ impl<T: Pod> Deref for MutexGuard<'_, T> {
     #[inline]
     fn deref(&self) -> &T {
         // SAFETY: the lock grants the bytes to this thread; any bytes are a valid `T: Pod`.
-        unsafe { self.mutex.0.value().as_ref() }
+        unsafe { self.mutex.0.contents().as_ref() }
     }
 }
 
@@ -87,7 +87,7 @@ impl<T: Pod> DerefMut for MutexGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as in `deref`; the guard is borrowed mutably.
-        unsafe { self.mutex.0.value().as_mut() }
+        unsafe { self.mutex.0.contents().as_mut() }
     }
 }
 

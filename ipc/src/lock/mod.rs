@@ -2,7 +2,8 @@
 //!
 //! The mutex is the C library's:
 //! - `pthread.rs`: the robust mutex, as typed calls
-//! - `robust.rs`: a value with such a mutex around it; which deaths leave what
+//! - `contents.rs`: what such a mutex is around, and where that lies
+//! - `robust.rs`: both together; which deaths leave what
 //! - `mutex.rs`: [`Mutex`]
 //! - `guard.rs`: [`MutexGuard`]
 //! - `rlock.rs`: [`RLock`]; the same for a holder who locks again
@@ -20,6 +21,8 @@ pub(crate) mod rwlock;
 pub(crate) mod semaphore;
 
 #[cfg(not(loom))]
+mod contents;
+#[cfg(not(loom))]
 mod guard;
 #[cfg(not(loom))]
 mod mutex;
@@ -31,6 +34,13 @@ mod raw_sync;
 mod rlock;
 #[cfg(not(loom))]
 mod robust;
+
+#[cfg(not(loom))]
+pub(crate) use {
+    contents::row_bytes,
+    pthread::Relock,
+    robust::{Lock, Robust},
+};
 
 #[cfg(all(feature = "raw_sync", not(loom)))]
 pub use raw_sync::RawParts;

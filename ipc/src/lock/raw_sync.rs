@@ -4,8 +4,9 @@
 //! still uses `raw_sync` can lock a mutex that skep made. The way back is closed: a mutex that `raw_sync` made is not robust, and the death
 //! of its holder would stop everybody.
 
+use super::contents::value_offset;
 use super::mutex::Mutex;
-use super::robust::{Control, value_offset};
+use super::robust::Control;
 use crate::header::{HEADER_BYTES, PAGE_BYTES};
 use bytemuck::Pod;
 use std::mem::offset_of;
@@ -76,7 +77,7 @@ impl<T: Pod> Mutex<T> {
             mutex: control.cast(),
             // SAFETY: a field of the control words.
             suspect: unsafe { control.byte_add(offset_of!(Control, suspect)) }.cast(),
-            value: self.0.value(),
+            value: self.0.contents(),
         }
     }
 }

@@ -175,14 +175,14 @@ impl<T: Pod> RLockGuard<'_, T> {
     #[inline]
     pub fn get(&self) -> T {
         // SAFETY: the lock grants the bytes to this thread, which lends them to nobody; any bytes are a valid `T: Pod`.
-        unsafe { self.lock.0.value().read() }
+        unsafe { self.lock.0.contents().read() }
     }
 
     /// Replaces the value.
     #[inline]
     pub fn set(&self, value: T) {
         // SAFETY: as in `get`.
-        unsafe { self.lock.0.value().write(value) }
+        unsafe { self.lock.0.contents().write(value) }
     }
 
     /// Has `change` work on a copy of the value, and puts that in its place. What `change` does to the value by another guard is replaced.

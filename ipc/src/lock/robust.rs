@@ -1,4 +1,4 @@
-//! A value in shared memory and a robust lock around it: what [`Mutex`](super::Mutex) and [`RLock`](super::RLock) are made of.
+//! A robust lock in shared memory, and what it is around: what [`Mutex`](super::Mutex), [`RLock`](super::RLock) and [`Array`](crate::Array) are made of.
 //!
 //! The lock is the C library's (`pthread.rs`): the kernel knows who holds it, and passes it on when the holder ends. Its own way of telling
 //! that is a trap: whoever gets the lock from a dead holder and unlocks it without a word makes it useless for everybody, for ever. So the
@@ -49,6 +49,7 @@
 //!
 //! The holder is named by its thread id, so all who share the lock must be in one pid namespace; it says in which it was made, and is not attached elsewhere.
 
+use super::contents::{CONTROL_BYTES, Contents, len, value_offset};
 use super::pthread::{Attempt, RawMutex, Relock};
 use crate::error::{Error, LockError, Mismatch};
 use crate::fork::Epoch;
@@ -69,7 +70,7 @@ use std::sync::atomic::AtomicBool;
 /// How often a lock that is held is tried before the thread sleeps, with a pause that doubles up to 64: some microseconds.
 const TRIES: u32 = 10;
 
-/// The words before the value, on a line of their own.
+/// The words before the contents, on a line of their own.
 #[repr(C, align(64))]
 pub(super) struct Control {
     pub(super) raw: RawMutex,
@@ -81,82 +82,47 @@ pub(super) struct Control {
     pid_namespace: AtomicU64,
 }
 
-const _: () = assert!(size_of::<Control>() == 64);
-
-/// Where the value starts, counted from the control words.
-pub(super) const fn value_offset<T>() -> usize {
-    assert!(align_of::<T>() <= 4096, "a value in shared memory is aligned to a page at most");
-    size_of::<Control>().next_multiple_of(align_of::<T>())
-}
-
-/// The bytes of the control words and the value.
-const fn len<T>() -> usize {
-    value_offset::<T>() + size_of::<T>()
-}
+const _: () = assert!(size_of::<Control>() == CONTROL_BYTES);
 
 /// A kind of lock: what it is called, and what becomes of a holder who locks again.
-pub(super) trait Lock {
+pub(crate) trait Lock {
     const KIND: Kind;
     const RELOCK: Relock;
 }
 
-/// A handle of a value and the lock `L` around it, in a segment of its own or at a place in a struct's.
-pub(super) struct Robust<T: Pod, L: Lock> {
-    /// The control words, with the value behind them; in the segment that `seat` keeps mapped.
+/// A handle of a lock `L` around `V`, in a segment of its own or, around a value, at a place in a struct's.
+pub(crate) struct Robust<V: ?Sized + Contents, L: Lock> {
+    /// The control words, with the contents behind them; in the segment that `seat` keeps mapped.
     base: NonNull<u8>,
+    contents: NonNull<V>,
     epoch: Epoch,
     seat: Arc<Seat>,
     /// How many guards of this handle exist, or were forgotten.
     guards: AtomicU32,
     /// Whether the lock was taken through this handle, and not again by a holder who had it.
     is_outermost: AtomicBool,
-    _value: PhantomData<(T, L)>,
+    _lock: PhantomData<L>,
 }
 
-// SAFETY: the value moves to the thread that locks, hence `T: Send`; everything else is a segment and atomics.
-unsafe impl<T: Pod + Send, L: Lock> Send for Robust<T, L> {}
-// SAFETY: as above; one thread at a time has access to the value.
-unsafe impl<T: Pod + Send, L: Lock> Sync for Robust<T, L> {}
+// SAFETY: the contents move to the thread that locks, hence `V: Send`; everything else is a segment and atomics.
+unsafe impl<V: ?Sized + Contents + Send, L: Lock> Send for Robust<V, L> {}
+// SAFETY: as above; one thread at a time has access to the contents.
+unsafe impl<V: ?Sized + Contents + Send, L: Lock> Sync for Robust<V, L> {}
 
+/// Around a value.
 impl<T: Pod, L: Lock> Robust<T, L> {
     // --- in a segment of its own -----------------------------------------------------------------------------------
 
     pub(super) fn anonymous(value: T) -> Result<Self, Error> {
-        Segment::build_anonymous(&Self::blueprint(), 1, 1, |body| Self::init(body, value))
-            .and_then(Self::over)
+        Self::build_anonymous(1, |contents| *contents = value)
     }
 
     pub(super) fn create(name: &str, value: T) -> Result<Self, Error> {
-        Segment::build_named(name, &Self::blueprint(), 1, 1, |body| Self::init(body, value))
-            .and_then(Self::over)
-    }
-
-    pub(super) fn open(name: &str) -> Result<Self, Error> {
-        Segment::open(name, &Self::blueprint()).and_then(Self::over)
+        Self::build_named(name, 1, |contents| *contents = value)
     }
 
     pub(super) fn open_or_create(name: &str, value: T) -> Result<Self, Error> {
         open_or_create(|| Self::open(name), || Self::create(name, value))
-    }
-
-    pub(super) fn from_fd(file: OwnedFd) -> Result<Self, Error> {
-        Segment::from_fd(file, &Self::blueprint()).and_then(Self::over)
-    }
-
-    /// A handle of the lock in a segment that was checked against the blueprint.
-    fn over(segment: Segment) -> Result<Self, Error> {
-        let base = segment.body();
-        Self::at(base, &Seat::apart(&segment, Self::blueprint()))
-    }
-
-    /// What a program expects of a segment that holds such a lock around a `T`.
-    pub(super) fn blueprint() -> Blueprint {
-        // In a segment of its own the capacity is one; as a part's it is the part's bytes, with the same words first.
-        let body_len = |capacity| {
-            let part = lines::<u8>(len::<T>()) as u64;
-            (capacity == 1).then_some(len::<T>() as u64).or((capacity == part).then_some(part))
-        };
-        Blueprint { kind: L::KIND, item: Item::of::<T>(), body_len }
     }
 
     // --- as a part -------------------------------------------------------------------------------------------------
@@ -167,52 +133,91 @@ impl<T: Pod, L: Lock> Robust<T, L> {
     }
 
     pub(super) fn init_at(place: &mut Place, value: T) -> Result<(), Error> {
-        Self::init(place.take(len::<T>()), value)
+        Self::init(place.take(len::<T>()), 1, |contents| *contents = value)
     }
 
     pub(super) fn attach(place: &mut Place, seat: &Arc<Seat>) -> Result<Self, Error> {
-        Self::at(place.take(len::<T>()), seat)
+        Self::at(place.take(len::<T>()), 1, seat)
     }
 
     /// The kernel passes a dead holder's lock on, and what a thread forgot it holds until it ends.
     pub(super) fn skip(place: &mut Place) {
         place.take::<u8>(len::<T>());
     }
+}
+
+impl<V: ?Sized + Contents, L: Lock> Robust<V, L> {
+    // --- in a segment of its own -----------------------------------------------------------------------------------
+
+    /// Makes an anonymous one, whose zeroed contents `fill` sees before anybody else.
+    pub(crate) fn build_anonymous(capacity: u64, fill: impl FnOnce(&mut V)) -> Result<Self, Error> {
+        Segment::build_anonymous(&Self::blueprint(), capacity, 1, |body| Self::init(body, capacity, fill))
+            .and_then(Self::with)
+    }
+
+    /// Makes a named one likewise.
+    pub(crate) fn build_named(name: &str, capacity: u64, fill: impl FnOnce(&mut V)) -> Result<Self, Error> {
+        Segment::build_named(name, &Self::blueprint(), capacity, 1, |body| Self::init(body, capacity, fill))
+            .and_then(Self::with)
+    }
+
+    pub(crate) fn open(name: &str) -> Result<Self, Error> {
+        Segment::open(name, &Self::blueprint()).and_then(Self::with)
+    }
+
+    pub(crate) fn from_fd(file: OwnedFd) -> Result<Self, Error> {
+        Segment::from_fd(file, &Self::blueprint()).and_then(Self::with)
+    }
+
+    /// A handle of the lock in a segment that was checked against the blueprint.
+    fn with(segment: Segment) -> Result<Self, Error> {
+        let (base, capacity) = (segment.body(), segment.capacity());
+        Self::at(base, capacity, &Seat::apart(&segment, Self::blueprint()))
+    }
+
+    /// What a program expects of a segment that holds such a lock.
+    pub(super) fn blueprint() -> Blueprint {
+        Blueprint { kind: L::KIND, item: Item::of::<V::Item>(), body_len: V::body_len }
+    }
 
     /// Another handle of a lock in a segment of its own; `None` of one at a place.
     pub(super) fn try_clone(&self) -> Option<Result<Self, Error>> {
-        let segment = self.segment();
-        let clone = || if self.epoch.is_current() { Self::over(segment.clone()) } else { Err(Error::Forked) };
-        self.seat.is_apart().then(clone)
+        self.seat.is_apart().then(|| self.another())
+    }
+
+    /// Another handle of a lock in a segment of its own.
+    pub(crate) fn another(&self) -> Result<Self, Error> {
+        if self.epoch.is_current() { Self::with(self.segment().clone()) } else { Err(Error::Forked) }
     }
 
     pub(super) fn seat(&self) -> &Arc<Seat> {
         &self.seat
     }
 
-    pub(super) fn segment(&self) -> &Segment {
+    pub(crate) fn segment(&self) -> &Segment {
         self.seat.segment()
     }
 
     /// A handle, unless the lock's thread ids mean others in this process.
-    fn at(base: NonNull<u8>, seat: &Arc<Seat>) -> Result<Self, Error> {
+    fn at(base: NonNull<u8>, capacity: u64, seat: &Arc<Seat>) -> Result<Self, Error> {
         let (epoch, seat) = (seat.segment().epoch(), seat.clone());
         let robust = Robust {
             base,
+            contents: Self::contents_at(base, capacity),
             epoch,
             seat,
             guards: AtomicU32::new(0),
             is_outermost: AtomicBool::new(false),
-            _value: PhantomData,
+            _lock: PhantomData,
         };
         let (found, expected) = (robust.control().pid_namespace.load(Relaxed), sys::pid_namespace()?);
         if found == expected { Ok(robust) } else { Err(Mismatch::PidNamespace { found, expected }.into()) }
     }
 
-    /// Fills the zeroed memory of a new lock, of `len` bytes, which nobody else sees yet.
-    fn init(base: NonNull<u8>, value: T) -> Result<(), Error> {
-        // SAFETY: within the memory, as the caller says.
-        unsafe { base.byte_add(value_offset::<T>()).cast().write(value) };
+    /// Fills the zeroed memory of a new lock, which nobody else sees yet and has room for the capacity.
+    fn init(base: NonNull<u8>, capacity: u64, fill: impl FnOnce(&mut V)) -> Result<(), Error> {
+        // SAFETY: within the memory, as the caller says, and aligned; any bytes are valid contents.
+        fill(unsafe { Self::contents_at(base, capacity).as_mut() });
         // SAFETY: as above; the control words are atomics and a cell, for which zeroes are valid.
         let control: &Control = unsafe { base.cast().as_ref() };
         control.pid_namespace.store(sys::pid_namespace()?, Relaxed);
@@ -223,7 +228,7 @@ impl<T: Pod, L: Lock> Robust<T, L> {
 
     /// L1 to L3; until the lock is free, its holder dies, or the time is over.
     #[inline]
-    pub(super) fn lock(&self, until: impl FnOnce() -> Until) -> Result<(), LockError<Infallible>> {
+    pub(crate) fn lock(&self, until: impl FnOnce() -> Until) -> Result<(), LockError<Infallible>> {
         match self.attempt()? {
             Attempt::Busy => self.lock_until(until()),
             attempt => self.settle(attempt),
@@ -232,7 +237,7 @@ impl<T: Pod, L: Lock> Robust<T, L> {
 
     /// L1 to L3, at once or not.
     #[inline]
-    pub(super) fn try_lock(&self) -> Result<(), LockError<Infallible>> {
+    pub(crate) fn try_lock(&self) -> Result<(), LockError<Infallible>> {
         let attempt = match self.attempt()? {
             Attempt::Busy => self.attempt_again(),
             attempt => attempt,
@@ -307,18 +312,18 @@ impl<T: Pod, L: Lock> Robust<T, L> {
 
     /// L4: whether the holder, who calls this, must be told of a death.
     #[inline]
-    pub(super) fn is_suspect(&self) -> bool {
+    pub(crate) fn is_suspect(&self) -> bool {
         self.control().suspect.load(Relaxed) != 0
     }
 
     /// M1.
-    pub(super) fn mark_consistent(&self) {
+    pub(crate) fn mark_consistent(&self) {
         self.control().suspect.store(0, Relaxed);
     }
 
     /// D2, unless this is a forked child's copy: then the lock is the parent's. During a panic that began under the guard, D1 first.
     #[inline]
-    pub(super) fn release(&self, panicked: bool) {
+    pub(crate) fn release(&self, panicked: bool) {
         if !self.epoch.is_current() {
             return;
         }
@@ -345,14 +350,20 @@ impl<T: Pod, L: Lock> Robust<T, L> {
         unsafe { self.base.cast().as_ref() }
     }
 
+    /// Where the contents are: the holder's.
     #[inline]
-    pub(super) fn value(&self) -> NonNull<T> {
-        // SAFETY: `base` has room for the control words and the value behind them.
-        unsafe { self.base.byte_add(value_offset::<T>()).cast() }
+    pub(crate) fn contents(&self) -> NonNull<V> {
+        self.contents
+    }
+
+    /// Where the contents are behind control words at `base`, in memory that has room for the capacity.
+    fn contents_at(base: NonNull<u8>, capacity: u64) -> NonNull<V> {
+        // SAFETY: within the memory, as the caller says.
+        V::over(unsafe { base.byte_add(value_offset::<V::Item>()) }.cast(), capacity)
     }
 }
 
-impl<T: Pod, L: Lock> Drop for Robust<T, L> {
+impl<V: ?Sized + Contents, L: Lock> Drop for Robust<V, L> {
     fn drop(&mut self) {
         // No guard borrows the handle any more. One that was forgotten has left the lock held: invariant 4.
         if self.guards.load(Relaxed) > 0 {
