@@ -63,6 +63,11 @@ impl Item {
         }
     }
 
+    /// One number for all of it.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        self.name_hash ^ self.size.rotate_left(20) ^ self.align.rotate_left(40)
+    }
+
     /// The items are structs of such fields, in that order.
     #[doc(hidden)]
     pub fn of_struct(fields: &[(Kind, Item)]) -> Self {
@@ -223,7 +228,7 @@ fn printable(word: u64) -> String {
 }
 
 /// The hash of a type's name (Fowler, Noll and Vo, variant 1a, 64 bits).
-const fn fnv1a(text: &str) -> u64 {
+pub(crate) const fn fnv1a(text: &str) -> u64 {
     let bytes = text.as_bytes();
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut i = 0;

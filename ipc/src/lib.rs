@@ -44,6 +44,8 @@ pub mod model;
 #[cfg(not(loom))]
 mod array;
 #[cfg(not(loom))]
+mod channel;
+#[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
 mod fork;
@@ -71,9 +73,14 @@ pub use fault::armed as faults;
 pub use lock::RawParts;
 #[cfg(not(loom))]
 pub use {
+    arena::{
+        AllocError, Arena, ArenaOptions, Descriptor, DescriptorError, EncodeError, RecvValueError, Refused,
+        SendValueError, Shareable, ShmArc, ShmBox, ShmSlice, ShmString, ShmVec,
+    },
     array::{
         AccessError, Array, ArrayGuard, AtomicArray, AtomicItem, AtomicValue, OutOfRange, RawArray, Value,
     },
+    channel::{JoinableQueue, Queue, ValueLease, Work},
     error::{
         BarrierError, Error, GetError, LockError, Mismatch, PutBatchError, PutError, RecvError, ReleaseError,
         SendError, WaitError,

@@ -9,12 +9,13 @@ use crate::fault;
 use crate::fork::Epoch;
 #[cfg(feature = "shared_memory")]
 use crate::header::has_magic;
-use crate::header::{Blueprint, Geometry, HEADER_BYTES, MAX_PEERS};
+use crate::header::{Blueprint, Geometry, HEADER_BYTES, MAX_PEERS, PAGE_BYTES};
 use crate::liveness::Locks;
 use crate::mapping::Mapping;
 use crate::peer::{self, Entry, JOINED, Membership, Peers, Repair, VACANT};
 use crate::sync::{Acquire, Relaxed, Release};
 use crate::sys::{self, FileFacts};
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -68,9 +69,7 @@ impl Segment {
         init: impl FnOnce(NonNull<u8>) -> Result<(), Error>,
     ) -> Result<Segment, Error> {
         let geometry = possible(blueprint, capacity, peers)?;
-        let file = sys::anonymous_file(geometry.total)?;
-        sys::seal(&file)?;
-        Segment::fill(file, blueprint, geometry, init)
+        Segment::build(None, blueprint, geometry, |file| sys::reserve(file, 0..geometry.total), init)
     }
 
     /// Creates a named segment: built without a name, then linked into place in one step, mode 0600.
@@ -81,9 +80,49 @@ impl Segment {
         peers: usize,
         init: impl FnOnce(NonNull<u8>) -> Result<(), Error>,
     ) -> Result<Segment, Error> {
-        sys::named_path(name)?;
         let geometry = possible(blueprint, capacity, peers)?;
-        let file = sys::unnamed_file(geometry.total)?;
+        Segment::build(Some(name), blueprint, geometry, |file| sys::reserve(file, 0..geometry.total), init)
+    }
+
+    /// Creates a segment, anonymous or named, that has its full length and memory for some ranges of its body only: the others must not be touched before they
+    /// are [reserved](Self::reserve).
+    pub(crate) fn build_sparse(
+        name: Option<&str>,
+        blueprint: &Blueprint,
+        (capacity, peers): (u64, usize),
+        ranges: &[Range<u64>],
+        init: impl FnOnce(NonNull<u8>) -> Result<(), Error>,
+    ) -> Result<Segment, Error> {
+        let geometry = possible(blueprint, capacity, peers)?;
+        let reserve = |file: &OwnedFd| {
+            sys::set_length(file, geometry.total)?;
+            sys::reserve(file, 0..geometry.body)?;
+            ranges.iter().try_for_each(|range| reserve_in(file, &geometry, range.clone()))
+        };
+        Segment::build(name, blueprint, geometry, reserve, init)
+    }
+
+    /// Has the kernel commit memory for a range of the body, whole pages. What is committed already stays as it is.
+    pub(crate) fn reserve(&self, range: Range<u64>) -> Result<(), Error> {
+        reserve_in(&self.0.file, &self.0.geometry, range)
+    }
+
+    fn build(
+        name: Option<&str>,
+        blueprint: &Blueprint,
+        geometry: Geometry,
+        reserve: impl FnOnce(&OwnedFd) -> Result<(), Error>,
+        init: impl FnOnce(NonNull<u8>) -> Result<(), Error>,
+    ) -> Result<Segment, Error> {
+        let Some(name) = name else {
+            let file = sys::anonymous_file()?;
+            reserve(&file)?;
+            sys::seal(&file)?;
+            return Segment::fill(file, blueprint, geometry, init);
+        };
+        sys::named_path(name)?;
+        let file = sys::unnamed_file()?;
+        reserve(&file)?;
         let segment = Segment::fill(file, blueprint, geometry, init)?;
         fault::point("create: filled");
         sys::publish(&segment.0.file, name)?;
@@ -370,6 +409,11 @@ impl Member {
         &self.segment
     }
 
+    /// Leaves as if it had died: whoever repairs finds its words, and makes its entry vacant.
+    pub(crate) fn leave_to_repair(&mut self) {
+        self.joined = false;
+    }
+
     pub(crate) fn is_guest(&self) -> bool {
         self.peer == GUEST
     }
@@ -415,6 +459,11 @@ pub(crate) fn possible(blueprint: &Blueprint, capacity: u64, peers: usize) -> Re
         let as_usize = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         Error::Capacity { capacity: as_usize(capacity), max: as_usize(max.unwrap_or(0)) }
     })
+}
+
+fn reserve_in(file: &OwnedFd, geometry: &Geometry, range: Range<u64>) -> Result<(), Error> {
+    let end = range.end.min(geometry.body_len.next_multiple_of(PAGE_BYTES));
+    sys::reserve(file, geometry.body + range.start..geometry.body + end)
 }
 
 /// Opens something named, or creates it; whoever finds that somebody was faster with the one does the other.

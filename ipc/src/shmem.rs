@@ -133,7 +133,7 @@ impl QueueOptions {
             });
         }
         // The crate that made the file has not reserved its pages.
-        sys::reserve(&adopted.file, geometry.total)?;
+        sys::reserve(&adopted.file, 0..geometry.total)?;
         let Adopted { map, file, name, name_stays, .. } = adopted;
         let init = |body| handle::init::<T>(body, slots);
         let exists = || {

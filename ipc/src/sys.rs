@@ -12,6 +12,7 @@ use std::ffi::c_void;
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -27,34 +28,38 @@ const PROC: &str = "/proc/thread-self";
 
 // --- files -----------------------------------------------------------------------------------------------------
 
-/// A new anonymous file in memory, of the given size, all pages reserved.
-pub(crate) fn anonymous_file(bytes: u64) -> Result<OwnedFd, Error> {
+/// A new anonymous file in memory, empty.
+pub(crate) fn anonymous_file() -> Result<OwnedFd, Error> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    let file = nix::sys::memfd::memfd_create(c"skep", flags).map_err(|e| Error::os("memfd_create", e))?;
-    reserve(&file, bytes)?;
-    Ok(file)
+    nix::sys::memfd::memfd_create(c"skep", flags).map_err(|e| Error::os("memfd_create", e))
 }
 
-/// A new file in `/dev/shm` that has no name yet, mode 0600, of the given size, all pages reserved.
-pub(crate) fn unnamed_file(bytes: u64) -> Result<OwnedFd, Error> {
+/// A new file in `/dev/shm` that has no name yet, mode 0600, empty.
+pub(crate) fn unnamed_file() -> Result<OwnedFd, Error> {
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
-    let file = nix::fcntl::open(SHM, flags, Mode::S_IRUSR | Mode::S_IWUSR)
-        .map_err(|e| Error::os("open O_TMPFILE in /dev/shm", e))?;
-    reserve(&file, bytes)?;
-    Ok(file)
+    nix::fcntl::open(SHM, flags, Mode::S_IRUSR | Mode::S_IWUSR)
+        .map_err(|e| Error::os("open O_TMPFILE in /dev/shm", e))
 }
 
-/// Makes the file at least this long and reserves every page, so that a full memory is an error now and not a SIGBUS later.
+/// Makes the file so long, without memory behind it: none of it may be touched before it is [reserved](reserve).
+pub(crate) fn set_length(file: &OwnedFd, bytes: u64) -> Result<(), Error> {
+    let length = i64::try_from(bytes).map_err(|_| Error::NoMemory { bytes })?;
+    nix::unistd::ftruncate(file, length).map_err(|e| Error::os("ftruncate", e))
+}
+
+/// Makes the file at least as long as the range and reserves every page of it, so that a full memory is an error now and not a SIGBUS later.
 ///
 /// An anonymous file has no limit of its own: asked for more than there is, the kernel would kill a process to find it. So
 /// what the machine and the control group say is available is looked at first.
-pub(crate) fn reserve(file: &OwnedFd, bytes: u64) -> Result<(), Error> {
+pub(crate) fn reserve(file: &OwnedFd, range: Range<u64>) -> Result<(), Error> {
+    let bytes = range.end - range.start;
     if bytes >= WORTH_A_LOOK && available_memory().is_some_and(|available| bytes > available) {
         return Err(Error::NoMemory { bytes });
     }
-    let length = i64::try_from(bytes).map_err(|_| Error::NoMemory { bytes })?;
+    let signed = |n: u64| i64::try_from(n).map_err(|_| Error::NoMemory { bytes });
+    let (start, length) = (signed(range.start)?, signed(bytes)?);
     loop {
-        match nix::fcntl::fallocate(file, FallocateFlags::empty(), 0, length) {
+        match nix::fcntl::fallocate(file, FallocateFlags::empty(), start, length) {
             Ok(()) => return Ok(()),
             Err(nix::Error::EINTR) => continue,
             Err(nix::Error::ENOSPC | nix::Error::ENOMEM | nix::Error::EFBIG) => {
@@ -83,6 +88,28 @@ fn available_memory() -> Option<u64> {
     .filter_map(|(limit, usage)| Some(number(limit)?.saturating_sub(number(usage)?)))
     .min();
     Some(machine.min(group.unwrap_or(u64::MAX)))
+}
+
+/// Says how mapped memory will be used. `bytes` at `base`, whole pages, are mapped.
+pub(crate) fn advise(base: NonNull<u8>, bytes: usize, advice: Advice) -> Result<(), Error> {
+    let advice = match advice {
+        Advice::HugePages => libc::MADV_HUGEPAGE,
+        Advice::Populate => libc::MADV_POPULATE_WRITE,
+    };
+    // SAFETY: neither advice changes what the memory holds.
+    match unsafe { libc::madvise(base.as_ptr().cast(), bytes, advice) } {
+        0 => Ok(()),
+        _ => Err(Error::os("madvise", std::io::Error::last_os_error())),
+    }
+}
+
+/// What [`advise`] can say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Advice {
+    /// Back it with huge pages, where there are.
+    HugePages,
+    /// All of it will be written: map it now.
+    Populate,
 }
 
 /// Forbids to shrink or grow the file, and to change that.

@@ -92,6 +92,17 @@ impl WaitWord {
         }
     }
 
+    /// The same, if there is reason to: `has_reason` is asked only if somebody may sleep.
+    #[cfg(not(loom))]
+    #[inline]
+    pub(crate) fn wake_if(&self, n: u32, has_reason: impl FnOnce() -> bool) {
+        light_fence(); // N2 pairs with W2
+        let word = self.0.load(Relaxed);
+        if word & (WAITING | FENCED) != 0 && has_reason() {
+            self.wake_sleepers(word, n);
+        }
+    }
+
     #[cold]
     fn wake_sleepers(&self, word: u32, n: u32) {
         if word & FENCED != 0 {

@@ -262,18 +262,26 @@ impl<'a> Blocks<'a> {
     ///
     /// Idempotent: a word that was ever written is not zero any more, so whoever dies in here leaves nothing that another one could not finish.
     pub(crate) fn found(&self, start: u32, end: u32, mut freed: impl FnMut(Found)) {
-        let mut next = start;
-        while next < end {
-            let aligned = if next == 0 { MAX_ORDER } else { next.trailing_zeros() };
-            let order = aligned.min((end - next).ilog2());
+        for (index, order) in cut(start, end) {
             let word = Word::new(0, order, Phase::Free, None);
-            if self.change(next, Word(0), word) {
-                freed(Found { index: next, word });
+            if self.change(index, Word(0), word) {
+                freed(Found { index, word });
             }
             fault::point("grow: founded");
-            next += 1 << order;
         }
     }
+}
+
+/// The largest aligned blocks that granules can be cut into, in order: where each begins, and its order.
+pub(super) fn cut(start: u32, end: u32) -> impl Iterator<Item = (u32, u32)> {
+    let mut next = start;
+    std::iter::from_fn(move || {
+        let aligned = if next == 0 { MAX_ORDER } else { next.trailing_zeros() };
+        let order = aligned.min(end.checked_sub(next)?.checked_ilog2()?);
+        let index = next;
+        next += 1 << order;
+        Some((index, order))
+    })
 }
 
 /// What a word becomes when a larger block covers its granule: never zero, so that it is not taken for one that was never written.

@@ -65,7 +65,7 @@ impl Plan {
         let is_possible = granule.is_power_of_two()
             && (LEAST_SHIFT..=MOST_SHIFT).contains(&shift)
             && (1..=1 << MAX_ORDER).contains(&granules);
-        is_possible.then(|| Plan { shift, granules: granules as u32 })
+        is_possible.then_some(Plan { shift, granules: granules as u32 })
     }
 
     pub(super) fn capacity(self) -> u64 {
@@ -74,7 +74,8 @@ impl Plan {
 
     pub(super) fn from_capacity(capacity: u64) -> Option<Plan> {
         let (shift, granules) = ((capacity >> 32) as u32, capacity as u32);
-        let is_possible = (LEAST_SHIFT..=MOST_SHIFT).contains(&shift) && (1..=1 << MAX_ORDER).contains(&granules);
+        let is_possible =
+            (LEAST_SHIFT..=MOST_SHIFT).contains(&shift) && (1..=1 << MAX_ORDER).contains(&granules);
         is_possible.then_some(Plan { shift, granules })
     }
 

@@ -1,9 +1,60 @@
 //! The arena: allocation in shared memory, by blocks whose owners may die at any instruction.
-
-#![allow(dead_code, reason = "its handles come next")]
+//!
+//! - `word.rs`, `blocks.rs`, `extent.rs`, `sharing.rs`, `mend.rs`: the protocol, which models check
+//! - `layout.rs`, `hints.rs`, `cache.rs`, `ground.rs`, `core.rs`: where its words are, and how a free block is found fast
+//! - `carriers.rs`, `directory.rs`, `parcel.rs`, `packing.rs`: how blocks travel inside of values, and how repair finds them
+//! - `handle.rs`, `boxed.rs`, `counted.rs`, `vec.rs`, `string.rs`, `descriptor.rs`: the handles
 
 pub(crate) mod blocks;
 pub(crate) mod extent;
 mod mend;
 pub(crate) mod sharing;
 pub(crate) mod word;
+
+#[cfg(not(loom))]
+mod boxed;
+#[cfg(not(loom))]
+mod cache;
+#[cfg(not(loom))]
+mod carriers;
+#[cfg(not(loom))]
+pub(crate) mod core;
+#[cfg(not(loom))]
+mod counted;
+#[cfg(not(loom))]
+mod descriptor;
+#[cfg(not(loom))]
+pub(crate) mod directory;
+#[cfg(not(loom))]
+mod error;
+#[cfg(not(loom))]
+mod ground;
+#[cfg(not(loom))]
+mod handle;
+#[cfg(not(loom))]
+mod hints;
+#[cfg(not(loom))]
+mod layout;
+#[cfg(not(loom))]
+mod owned;
+#[cfg(not(loom))]
+pub(crate) mod packing;
+#[cfg(not(loom))]
+pub(crate) mod parcel;
+#[cfg(not(loom))]
+mod shareable;
+#[cfg(not(loom))]
+mod string;
+#[cfg(not(loom))]
+mod vec;
+#[cfg(not(loom))]
+pub use {
+    boxed::{ShmBox, ShmSlice},
+    counted::ShmArc,
+    descriptor::Descriptor,
+    error::{AllocError, DescriptorError, EncodeError, RecvValueError, Refused, SendValueError},
+    handle::{Arena, ArenaOptions},
+    shareable::Shareable,
+    string::ShmString,
+    vec::ShmVec,
+};

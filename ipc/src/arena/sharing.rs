@@ -94,6 +94,13 @@ impl Blocks<'_> {
         was_mine.then_some(Block { generation: sent.generation(), ..block })
     }
 
+    /// Lets a block that I have sent be nobody's: no repair frees it.
+    #[cfg(not(loom))]
+    pub(crate) fn disown(&self, index: u32, sent: Word) -> bool {
+        let is_mine = matches!(sent.phase(), Phase::Sent | Phase::SentRef) && sent.peer() == Some(self.me);
+        is_mine && self.change(index, sent, sent.become_of(sent.phase(), None))
+    }
+
     /// After the carrier has refused it: it is mine again, as before.
     pub(crate) fn unsend(&self, sent: Block, phase: Phase) -> Option<Block> {
         let seen = sent.held_by(self.me).become_of(sent_phase(phase), Some(self.me));

@@ -88,6 +88,13 @@ pub(crate) const fn is_orphaned(turn: u64, p: u64) -> bool {
     turn == p << POSITION_SHIFT | returns(turn) << RETURNS_SHIFT | ORPHANED
 }
 
+/// The position that a turn tells of, as far as turns keep it.
+#[cfg(not(loom))]
+#[inline]
+pub(crate) const fn position(turn: u64) -> u64 {
+    turn >> POSITION_SHIFT
+}
+
 /// Whether a turn comes before another one; positions wrap.
 #[inline]
 pub(crate) const fn is_before(turn: u64, other: u64) -> bool {

@@ -17,6 +17,8 @@ mod lease;
 #[cfg(not(loom))]
 mod options;
 #[cfg(not(loom))]
+mod peek;
+#[cfg(not(loom))]
 pub(crate) mod port;
 #[cfg(not(loom))]
 pub use {handle::SimpleQueue, lease::Lease, options::QueueOptions};

@@ -8,7 +8,7 @@ use super::ring::{Refusal, Ring};
 use crate::error::{Error, GetError, PutBatchError, PutError};
 use crate::refusals::Refusals;
 use crate::segment::Segment;
-use crate::wait::Until;
+use crate::wait::{Until, WaitWord, wait};
 use bytemuck::Pod;
 
 /// A ring as one participant uses it.
@@ -204,6 +204,13 @@ impl<T: Pod> Port<T> {
 
     pub(crate) fn capacity(&self) -> usize {
         self.ring.capacity()
+    }
+
+    /// Waits until everything that was put has been released; false when the time is over. Whoever releases wakes those who sleep on `word`.
+    pub(crate) fn wait_until_done(&self, word: &WaitWord, until: Until) -> Result<bool, GetError> {
+        self.check_epoch()?;
+        let look = || self.ring.is_done().then_some(());
+        Ok(wait(word, until, look, || self.ring.recover_holders(&self.segment)).is_some())
     }
 
     /// Repairs for the dead that are found; says for how many.

@@ -1,0 +1,338 @@
+//! One participant of an arena: allocation and freeing, from the cache outwards.
+
+use super::blocks::Blocks;
+use super::blocks::{Block, Found};
+use super::cache::Cache;
+use super::ground::Ground;
+use super::hints::{CHUNK, Hints};
+use super::layout::{Control, Plan};
+use super::sharing::Uncounted;
+use super::word::{MAX_ORDER, Phase};
+use crate::error::Error;
+use crate::peer::{self, Membership};
+use crate::segment::{Member, Segment};
+use crate::wait::{Until, wait};
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A participant's part of an arena. Handles of blocks keep it.
+pub(crate) struct Core {
+    ground: Ground,
+    // Views of what the segment in `ground` keeps mapped.
+    blocks: Blocks<'static>,
+    hints: Hints<'static>,
+    control: &'static Control,
+    memory: NonNull<u8>,
+    cache: Cache,
+    /// One count at a time is changed (invariant 3 of `sharing.rs`), by whatever thread.
+    counting: Mutex<()>,
+    /// Whether a block may name this participant that none of its handles has.
+    has_sent: AtomicBool,
+    member: Member,
+}
+
+// SAFETY: what is shared are atomics, the cache is used by one thread at a time, counts are changed under a lock; the memory is reached through handles alone.
+unsafe impl Sync for Core {}
+// SAFETY: as above.
+unsafe impl Send for Core {}
+
+impl Core {
+    /// Becomes a participant.
+    pub(super) fn join(ground: Ground) -> Result<Core, Error> {
+        let member = ground.segment().join(|dead| ground.mend(dead, dead))?;
+        let (blocks, hints) = (ground.blocks(member.peer()), ground.hints());
+        let (control, memory) = (ground.control(), ground.memory());
+        Ok(Core {
+            blocks,
+            hints,
+            control,
+            memory,
+            cache: Cache::new(),
+            counting: Mutex::new(()),
+            has_sent: AtomicBool::new(false),
+            member,
+            ground,
+        })
+    }
+
+    pub(crate) fn ground(&self) -> &Ground {
+        &self.ground
+    }
+
+    pub(crate) fn segment(&self) -> &Segment {
+        self.ground.segment()
+    }
+
+    #[inline]
+    pub(super) fn plan(&self) -> Plan {
+        self.ground.plan()
+    }
+
+    /// This participant's number.
+    pub(crate) fn me(&self) -> usize {
+        self.member.peer()
+    }
+
+    #[inline]
+    pub(super) fn blocks(&self) -> &Blocks<'static> {
+        &self.blocks
+    }
+
+    /// Whether this still is the process that joined.
+    #[inline]
+    pub(crate) fn is_own(&self) -> bool {
+        self.segment().is_own()
+    }
+
+    /// Where a granule's memory begins.
+    #[inline]
+    pub(super) fn address(&self, index: u32) -> NonNull<u8> {
+        debug_assert!(index < self.plan().granules);
+        // SAFETY: within the arena's memory: the index was checked, or is that of a block of ours.
+        unsafe { self.memory.byte_add((index as usize) << self.plan().shift) }
+    }
+
+    /// Whether another participant is dead, at this moment: a system call.
+    pub(super) fn is_dead(&self, peer: usize) -> bool {
+        peer < self.segment().max_peers() && self.segment().is_dead(peer)
+    }
+
+    // --- allocate --------------------------------------------------------------------------------------------------
+
+    /// Takes a block of that order, if there is one.
+    #[inline]
+    pub(super) fn allocate(&self, order: u32) -> Option<Block> {
+        while let Some(index) = self.cache.with(|stacks| stacks.pop(order)).flatten() {
+            if let Some(block) = self.blocks.find_at(index, order).and_then(|found| self.blocks.claim(found))
+            {
+                return Some(if block.order == order { block } else { self.cut(block, order) });
+            }
+        }
+        self.look_for(order)
+    }
+
+    /// The same, waiting until there is one; `None` when the time is over.
+    #[cold]
+    pub(super) fn allocate_until(&self, order: u32, until: Until) -> Option<Block> {
+        wait(&self.control.space.0, until, || self.allocate(order), || self.recover() > 0)
+    }
+
+    /// Where the hints point; then everywhere; then in a new stretch; then in what the dead have left.
+    #[cold]
+    fn look_for(&self, order: u32) -> Option<Block> {
+        (order..=MAX_ORDER)
+            .find_map(|larger| self.follow_hints(order, larger))
+            .or_else(|| self.sweep(order))
+            .or_else(|| self.grow_for(order))
+            .or_else(|| if self.recover() > 0 { self.sweep(order) } else { None })
+    }
+
+    fn follow_hints(&self, order: u32, larger: u32) -> Option<Block> {
+        let near = || self.cache.with(|stacks| stacks.near[larger as usize]).unwrap_or(0);
+        while let Some(chunk) = self.hints.take(larger, near()) {
+            let mut taken = None;
+            let mut is_more = None;
+            let end = self.ground.end().min(chunk.saturating_add(CHUNK));
+            self.cache.with(|stacks| stacks.near[larger as usize] = chunk);
+            self.blocks.walk_from(chunk, end, |index, word| {
+                if !word.is(Phase::Free) || word.order() != larger {
+                    return false;
+                }
+                if taken.is_none() {
+                    taken = self.blocks.claim(Found { index, word });
+                    return false;
+                }
+                // The next ones of the wanted order go into the cache, which needs no claim.
+                let is_kept =
+                    larger == order && self.cache.with(|stacks| stacks.push(order, index)) == Some(true);
+                if !is_kept {
+                    is_more = Some(Found { index, word });
+                }
+                is_more.is_some()
+            });
+            if let Some(found) = is_more {
+                self.ground.hint(found);
+            }
+            if let Some(block) = taken {
+                return Some(self.cut(block, order));
+            }
+        }
+        None
+    }
+
+    fn sweep(&self, order: u32) -> Option<Block> {
+        let block = self.blocks.sweep(order, self.ground.end(), |found| self.ground.hint(found))?;
+        Some(self.cut(block, order))
+    }
+
+    /// A block of mine, cut down to an order.
+    fn cut(&self, block: Block, order: u32) -> Block {
+        self.blocks.split(block, order, |found| self.ground.hint(found))
+    }
+
+    /// Commits stretches until there is a block of that order, or no more memory.
+    fn grow_for(&self, order: u32) -> Option<Block> {
+        let (plan, extent) = (self.plan(), &self.control.extent.0);
+        let reserve = |start, end| {
+            plan.stretch(start, end).into_iter().try_for_each(|range| self.segment().reserve(range))
+        };
+        while let Some(Ok((start, end))) = extent.grow(&self.blocks, self.ground.step(), reserve) {
+            self.blocks.walk_from(start, end, |index, word| {
+                if word.is(Phase::Free) {
+                    self.ground.hint(Found { index, word });
+                }
+                false
+            });
+            if let Some(block) = self.sweep(order) {
+                return Some(block);
+            }
+        }
+        None
+    }
+
+    // --- free ------------------------------------------------------------------------------------------------------
+
+    /// Gives a block of mine back. False: it is not mine, or not any more.
+    #[inline]
+    pub(super) fn free(&self, block: Block) -> bool {
+        let found = self.blocks.free(block);
+        if let Some(found) = found {
+            self.keep(found);
+        }
+        found.is_some()
+    }
+
+    /// Remembers a free block, and tells those who wait for one.
+    #[inline]
+    fn keep(&self, found: Found) {
+        let order = found.word.order();
+        let is_kept = self.cache.with(|stacks| {
+            if stacks.push(order, found.index) {
+                return true;
+            }
+            stacks.shed(order, |index| self.hints.set(order, index));
+            stacks.push(order, found.index)
+        });
+        if is_kept != Some(true) {
+            self.ground.hint(found);
+        }
+        self.control.space.0.wake(u32::MAX);
+    }
+
+    // --- carriers and references -----------------------------------------------------------------------------------
+
+    /// Marks a block or a reference of mine as sent.
+    pub(super) fn send(&self, block: Block, phase: Phase) -> Option<Block> {
+        self.has_sent.store(true, Relaxed);
+        self.blocks.send(block, phase)
+    }
+
+    /// Gives a block or a reference of mine to nobody, until somebody takes it by its descriptor.
+    pub(super) fn detach(&self, block: Block, phase: Phase) -> Option<Block> {
+        if !self.is_own() {
+            return None;
+        }
+        let sent = self.send(block, phase)?;
+        let word = self.blocks.word(sent.index);
+        self.blocks.disown(sent.index, word).then_some(sent)
+    }
+
+    /// Something of mine lies where repair finds it, and none of my handles has it.
+    pub(super) fn leaves_something(&self) {
+        self.has_sent.store(true, Relaxed);
+    }
+
+    /// Shares a block of mine through a first reference, and gives that.
+    pub(super) fn share(&self, block: Block) -> Option<Block> {
+        let reference = self.allocate(0)?;
+        let _counting = self.counting();
+        self.blocks.refer(reference, block.index);
+        if self.blocks.share(block, reference, |found| self.keep(found)) {
+            return Some(reference);
+        }
+        self.blocks.discard(reference, |found| self.keep(found));
+        None
+    }
+
+    /// Another reference to what a reference of mine refers to. `Ok(None)`: there is no memory for it.
+    pub(super) fn refer_again(&self, target: u32) -> Result<Option<Block>, Uncounted> {
+        let Some(reference) = self.allocate(0) else { return Ok(None) };
+        let _counting = self.counting();
+        self.blocks.refer(reference, target);
+        match self.blocks.add(reference, |found| self.keep(found)) {
+            Ok(()) => Ok(Some(reference)),
+            Err(why) => {
+                self.blocks.discard(reference, |found| self.keep(found));
+                Err(why)
+            }
+        }
+    }
+
+    /// Drops a counted reference of mine, and with the last one what it refers to.
+    pub(super) fn drop_reference(&self, reference: Block) {
+        let word = self.blocks.word(reference.index);
+        let is_mine = word.is(Phase::Ref)
+            && word.peer() == Some(self.me())
+            && word.generation() == reference.generation;
+        if is_mine {
+            let _counting = self.counting();
+            // If it was not counted after all, somebody wrote where he may not; there is nothing to free then.
+            let _ = self.blocks.drop_reference(reference, |found| self.keep(found));
+        }
+    }
+
+    fn counting(&self) -> MutexGuard<'_, ()> {
+        self.counting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // --- repair ----------------------------------------------------------------------------------------------------
+
+    /// Looks for dead participants, frees what they held, and makes their places free. Says for how many.
+    pub(crate) fn recover(&self) -> usize {
+        if !self.is_own() || !self.ground.custody().is_mine() {
+            return 0;
+        }
+        let _counting = self.counting();
+        let segment = self.segment();
+        peer::recover(segment.peers(), segment, self.me(), |_| true, |dead| self.ground.mend(self.me(), dead))
+    }
+
+    /// The bytes in blocks that nobody has, as far as others stand still.
+    pub(super) fn free_bytes(&self) -> u64 {
+        let mut granules = 0_u64;
+        self.blocks.walk(self.ground.end(), |_, word| {
+            if word.is(Phase::Free) {
+                granules += 1 << word.order();
+            }
+            false
+        });
+        granules << self.plan().shift
+    }
+}
+
+impl Drop for Core {
+    /// What this participant sent and nobody has taken becomes the carriers'; then `member` leaves.
+    fn drop(&mut self) {
+        if !self.is_own() {
+            return; // in a forked child all of it is the parent's
+        }
+        if self.has_sent.load(Relaxed) {
+            if self.ground.custody().is_mine() {
+                // Nobody repairs for a living one: it is alone here without the right to repair.
+                let _ = self.ground.mend(self.me(), self.me());
+            } else {
+                self.member.leave_to_repair();
+            }
+        }
+        // What the cache remembers is for everybody.
+        self.cache.with(|stacks| {
+            for order in 0..=MAX_ORDER {
+                while let Some(index) = stacks.pop(order) {
+                    self.hints.set(order, index);
+                }
+            }
+        });
+    }
+}

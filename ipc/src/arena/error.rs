@@ -1,0 +1,189 @@
+//! What can go wrong with an arena and what is in it.
+
+use crate::error::Error;
+
+/// Why there is no block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AllocError {
+    /// There is no free block that is large enough, and the arena has grown as far as it may.
+    #[error(
+        "the arena has no free block of {bytes} bytes: drop something, wait (`Arena::within`), or create it larger"
+    )]
+    Full {
+        /// What was asked for.
+        bytes: usize,
+    },
+    /// There never can be one.
+    #[error("{bytes} bytes are more than the arena's largest block, which has {largest}: create it larger")]
+    TooLarge {
+        /// What was asked for.
+        bytes: usize,
+        /// The most that it can give at once.
+        largest: usize,
+    },
+    /// The handle was inherited through `fork()`.
+    #[error(
+        "this handle belongs to the process that forked: attach anew in the child, by name or descriptor"
+    )]
+    Forked,
+    /// A word in shared memory has an impossible value.
+    #[error("the shared memory is corrupt: some process wrote where it may not")]
+    Corrupt,
+}
+
+/// An allocation that was refused, with the value that there is no room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused<T> {
+    /// What was to be moved into the arena.
+    pub value: T,
+    /// Why it was not.
+    pub reason: AllocError,
+}
+
+impl<T> std::fmt::Display for Refused<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.reason.fmt(f)
+    }
+}
+
+impl<T: std::fmt::Debug> std::error::Error for Refused<T> {}
+
+/// Why a descriptor does not lead to a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DescriptorError {
+    /// It was made by another arena.
+    #[error("this descriptor is of another arena")]
+    OtherArena,
+    /// It describes another type, or another kind of handle.
+    #[error("this descriptor is of another type")]
+    OtherType,
+    /// Its block was taken already, or freed; or it was never sent.
+    #[error("this descriptor leads nowhere: its block was taken already, freed, or never sent")]
+    Stale,
+    /// It is longer than its block, or lies outside of the arena.
+    #[error("this descriptor describes more than its block holds")]
+    OutOfBounds,
+    /// The handle of the arena was inherited through `fork()`.
+    #[error("this arena belongs to the process that forked: attach anew in the child, by name or descriptor")]
+    Forked,
+}
+
+/// Why a value could not be put.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum SendValueError<T> {
+    /// There is no room for it now, in the queue or in the arena.
+    #[error("the queue or its arena is full")]
+    Full(T),
+    /// The queue is closed.
+    #[error("the queue is closed")]
+    Closed(T),
+    /// It cannot be written as bytes, or holds a handle of another arena.
+    #[error("the value cannot be encoded: {reason}")]
+    NotEncoded {
+        /// The value.
+        value: T,
+        /// What is wrong with it.
+        reason: EncodeError,
+    },
+    /// The handle was inherited through `fork()`.
+    #[error(
+        "this handle belongs to the process that forked: attach anew in the child, by name or descriptor"
+    )]
+    Forked(T),
+    /// A word in shared memory has an impossible value.
+    #[error("the shared memory is corrupt: some process wrote where it may not")]
+    Corrupt(T),
+}
+
+impl<T> SendValueError<T> {
+    /// The value that was refused.
+    pub fn into_value(self) -> T {
+        match self {
+            SendValueError::Full(value)
+            | SendValueError::Closed(value)
+            | SendValueError::NotEncoded { value, .. }
+            | SendValueError::Forked(value)
+            | SendValueError::Corrupt(value) => value,
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for SendValueError<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SendValueError({self})")
+    }
+}
+
+/// Why a value cannot be written as bytes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// Its `Serialize` fails, or does what the format has no form for.
+    #[error("{reason}")]
+    Serialize {
+        /// What serde says.
+        reason: String,
+    },
+    /// It holds a handle of another arena, which its receiver could not follow.
+    #[error("it holds a handle of another arena: allocate in the arena of the queue or pool")]
+    OtherArena,
+    /// It holds a handle twice, or one that was sent before.
+    #[error("it holds a handle whose block was sent already")]
+    Sent,
+    /// It is larger than any block of the arena.
+    #[error("it takes more than the arena's largest block, which has {largest} bytes")]
+    TooLarge {
+        /// The most that the arena can give at once.
+        largest: usize,
+    },
+    /// The arena has no room for it now.
+    #[error("the arena is full")]
+    Full {
+        /// The bytes of the block that it takes.
+        bytes: usize,
+    },
+}
+
+/// Why no value was got.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecvValueError {
+    /// There is none now.
+    #[error("the queue is empty")]
+    Empty,
+    /// The queue is closed, and all that was put has been got.
+    #[error("the queue is closed and drained")]
+    Closed,
+    /// The bytes are no value of this type. The item is gone, with the blocks that it held.
+    #[error("the item is no such value: {reason}")]
+    NotDecoded {
+        /// What serde says, or which handle leads nowhere.
+        reason: String,
+    },
+    /// The handle holds as many leases as it may.
+    #[error("this handle holds as many leases as it may: end one first")]
+    TooManyLeases,
+    /// The handle was inherited through `fork()`.
+    #[error(
+        "this handle belongs to the process that forked: attach anew in the child, by name or descriptor"
+    )]
+    Forked,
+    /// A word in shared memory has an impossible value.
+    #[error("the shared memory is corrupt: some process wrote where it may not")]
+    Corrupt,
+}
+
+impl From<AllocError> for Error {
+    fn from(error: AllocError) -> Self {
+        match error {
+            AllocError::Full { bytes } | AllocError::TooLarge { bytes, .. } => {
+                Error::NoMemory { bytes: bytes as u64 }
+            }
+            AllocError::Forked => Error::Forked,
+            AllocError::Corrupt => Error::Corrupt,
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! Parcels: values of any size as items of one small size.
+//!
+//! ```text
+//! inline    the postcard bytes, up to 40 of them
+//! a block   | postcard bytes, `len` of them | to a multiple of 8 | table of handles: { generation: 32, index: 32 }, … |
+//! ```
+//! The table lies beside the bytes so that repair finds the blocks that a parcel carries without knowing its type.
+
+use super::blocks::Block;
+use super::core::Core;
+use super::error::EncodeError;
+use super::packing::{self, Cargo};
+use super::word::Phase;
+use crate::wait::Until;
+use bytemuck::{Pod, Zeroable};
+use postcard::ser_flavors::Flavor;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// The bytes that a parcel carries by itself.
+pub(crate) const INLINE: usize = 40;
+
+/// An item of a [`Queue`](crate::Queue) as it lies in the ring.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Parcel {
+    /// How many bytes the value has.
+    len: u32,
+    /// How many handles; `NO_BLOCK` if the bytes are inline.
+    handles: u32,
+    index: u32,
+    generation: u32,
+    bytes: [u8; INLINE],
+}
+
+const _: () = assert!(size_of::<Parcel>() == 56);
+
+const NO_BLOCK: u32 = u32::MAX;
+
+/// Where a block's table begins.
+fn table_offset(len: usize) -> usize {
+    len.next_multiple_of(8)
+}
+
+/// A value that is encoded and not yet a carrier's: dropping it undoes everything.
+pub(crate) struct Packed {
+    core: Arc<Core>,
+    parcel: Parcel,
+    message: Option<Block>,
+    cargo: Cargo,
+}
+
+impl Packed {
+    /// Encodes a value for the carriers of an arena; `hint` says how many bytes it may take. Waits until `until` for memory, if there is an until.
+    pub(crate) fn new(
+        core: &Arc<Core>,
+        value: &impl Serialize,
+        hint: usize,
+        until: Option<Until>,
+    ) -> Result<Packed, EncodeError> {
+        let mut room = None;
+        loop {
+            let mut sink = Sink::new(core, hint);
+            if let Some(block) = room.take() {
+                sink.block = Some(block);
+            }
+            let encoded = packing::packing(core.ground().id(), || {
+                let encoded = postcard::serialize_with_flavor(value, &mut sink);
+                match (encoded, sink.failure.take()) {
+                    (_, Some(failure)) => Err(failure),
+                    (encoded, None) => encoded.map_err(|e| EncodeError::Serialize { reason: e.to_string() }),
+                }
+            });
+            let finished = encoded.and_then(|((), cargo)| sink.finish(core, cargo));
+            match (finished, until) {
+                (Err(EncodeError::Full { bytes }), Some(until)) => {
+                    drop(sink);
+                    let order = core.plan().order(bytes, 1);
+                    let block = order.and_then(|order| core.allocate_until(order, until));
+                    room = Some(block.ok_or(EncodeError::Full { bytes })?);
+                }
+                (finished, _) => return finished,
+            }
+        }
+    }
+
+    /// What goes into the carrier's place.
+    pub(crate) fn parcel(&self) -> Parcel {
+        self.parcel
+    }
+
+    /// How many bytes the value took.
+    pub(crate) fn len(&self) -> usize {
+        self.parcel.len as usize
+    }
+
+    /// The carrier has it now.
+    pub(crate) fn let_go(mut self) {
+        self.message = None;
+        std::mem::take(&mut self.cargo).let_go();
+    }
+}
+
+impl Drop for Packed {
+    fn drop(&mut self) {
+        if let Some(sent) = self.message.take()
+            && let Some(block) = self.core.blocks().unsend(sent, Phase::Held)
+        {
+            self.core.free(block);
+        }
+    }
+}
+
+/// Where a value is encoded: inline as long as it fits, then in a block, then in a larger one.
+struct Sink<'a> {
+    core: &'a Arc<Core>,
+    hint: usize,
+    len: usize,
+    inline: [u8; INLINE],
+    block: Option<Block>,
+    failure: Option<EncodeError>,
+}
+
+impl<'a> Sink<'a> {
+    fn new(core: &'a Arc<Core>, hint: usize) -> Self {
+        Sink { core, hint, len: 0, inline: [0; INLINE], block: None, failure: None }
+    }
+
+    fn room(&self) -> usize {
+        self.block.map_or(INLINE, |block| self.core.plan().block_bytes(block.order))
+    }
+
+    fn base(&mut self) -> NonNull<u8> {
+        match self.block {
+            Some(block) => self.core.address(block.index),
+            None => NonNull::from(&mut self.inline).cast(),
+        }
+    }
+
+    /// Makes room for `more` bytes in all.
+    #[cold]
+    fn grow(&mut self, bytes: usize) -> Result<(), EncodeError> {
+        let plan = self.core.plan();
+        // A value that begins longer than inline probably gets as long as the one before.
+        let wanted = if self.block.is_none() { bytes.max(self.hint) } else { bytes };
+        let largest = plan.block_bytes(plan.granules.ilog2());
+        let order = plan.order(wanted, 1).or_else(|| plan.order(bytes, 1));
+        let order = order.ok_or(EncodeError::TooLarge { largest })?;
+        let larger = self.core.allocate(order).ok_or(EncodeError::Full { bytes })?;
+        let (from, to) = (self.base(), self.core.address(larger.index));
+        // SAFETY: `len` bytes were written at `from`; the larger block is ours alone, and longer.
+        unsafe { to.copy_from_nonoverlapping(from, self.len) };
+        if let Some(smaller) = self.block.replace(larger) {
+            self.core.free(smaller);
+        }
+        Ok(())
+    }
+
+    fn reserve(&mut self, more: usize) -> postcard::Result<()> {
+        let bytes = self.len.saturating_add(more);
+        if bytes > self.room()
+            && let Err(failure) = self.grow(bytes)
+        {
+            self.failure = Some(failure);
+            return Err(postcard::Error::SerializeBufferFull);
+        }
+        Ok(())
+    }
+
+    /// Adds the table, and marks the block as sent.
+    fn finish(&mut self, core: &Arc<Core>, cargo: Cargo) -> Result<Packed, EncodeError> {
+        let (len, handles) = (self.len, cargo.entries().len());
+        let too_large = || EncodeError::TooLarge { largest: u32::MAX as usize };
+        let length = u32::try_from(len).map_err(|_| too_large())?;
+        if handles > 0 {
+            let bytes = table_offset(len) + handles * 8;
+            if self.block.is_none() || bytes > self.room() {
+                self.grow(bytes)?;
+            }
+        }
+        let mut parcel =
+            Parcel { len: length, handles: NO_BLOCK, index: 0, generation: 0, bytes: self.inline };
+        let Some(block) = self.block else {
+            return Ok(Packed { core: core.clone(), parcel, message: None, cargo });
+        };
+        for (number, entry) in cargo.entries().enumerate() {
+            // SAFETY: within the block, which is ours alone, and 8-aligned as blocks are.
+            unsafe {
+                let table = core.address(block.index).byte_add(table_offset(len)).cast::<u64>();
+                table.add(number).write(entry);
+            }
+        }
+        let sent = core.send(block, Phase::Held).ok_or(EncodeError::Sent)?;
+        self.block = None;
+        parcel = Parcel {
+            handles: handles as u32,
+            index: sent.index,
+            generation: sent.generation,
+            bytes: [0; INLINE],
+            ..parcel
+        };
+        Ok(Packed { core: core.clone(), parcel, message: Some(sent), cargo })
+    }
+}
+
+impl Drop for Sink<'_> {
+    fn drop(&mut self) {
+        if let Some(block) = self.block.take() {
+            self.core.free(block);
+        }
+    }
+}
+
+impl Flavor for &mut Sink<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.reserve(bytes.len())?;
+        let (base, len) = (self.base(), self.len);
+        // SAFETY: `reserve` has made room behind the `len` bytes that were written.
+        unsafe { base.add(len).copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
+        self.len += bytes.len();
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a parcel was decoded from: blocks that lie in a carrier's place until they are [accepted](Self::accept).
+pub(crate) struct Unpacked {
+    message: Option<(u32, u32)>,
+    table: Vec<u64>,
+    used: Vec<bool>,
+}
+
+impl Parcel {
+    /// Decodes the value of a parcel in a carrier's place that the caller has leased.
+    pub(crate) fn unpack<T: DeserializeOwned>(&self, core: &Arc<Core>) -> (Result<T, String>, Unpacked) {
+        if self.handles == NO_BLOCK {
+            let bytes = self.bytes.get(..self.len as usize).ok_or("its length is impossible");
+            let value = bytes.map_err(String::from).and_then(decode);
+            return (value, Unpacked { message: None, table: Vec::new(), used: Vec::new() });
+        }
+        let message = Some((self.index, self.generation));
+        let Some((bytes, table)) = self.contents(core) else {
+            let stale = Err("its block was taken already, or is smaller than it says".into());
+            return (stale, Unpacked { message, table: Vec::new(), used: Vec::new() });
+        };
+        // SAFETY: within the block, as `contents` has checked; it lies in a place that the caller has leased, so nobody writes to it.
+        let bytes = unsafe { bytes.as_ref() };
+        let (value, table, used) = if table.is_empty() {
+            (decode(bytes), table, Vec::new())
+        } else {
+            packing::unpacking(core, table, || decode(bytes))
+        };
+        (value, Unpacked { message, table, used })
+    }
+
+    /// Where its bytes are, and a copy of its table; `None` if the block is not one that lies in a carrier.
+    fn contents(&self, core: &Core) -> Option<(NonNull<[u8]>, Vec<u64>)> {
+        let word = core.blocks().may_be_taken(self.index, self.generation)?;
+        let (len, handles) = (self.len as usize, self.handles as usize);
+        let end = table_offset(len).checked_add(handles.checked_mul(8)?)?;
+        if end.max(len) > core.plan().block_bytes(word.order()) {
+            return None;
+        }
+        let base = core.address(self.index);
+        let read = |number: usize| {
+            // SAFETY: within the block, as just checked, and aligned; any bytes are a number.
+            unsafe { base.byte_add(table_offset(len)).cast::<u64>().add(number).read_volatile() }
+        };
+        Some((NonNull::slice_from_raw_parts(base, len), (0..handles).map(read).collect()))
+    }
+
+    /// The blocks that it carries, its own first, as far as its block still is what it was. For repair, which reads it beside whoever may take it.
+    pub(super) fn carried(
+        &self,
+        blocks: &super::blocks::Blocks<'_>,
+        core: impl Fn(u32) -> NonNull<u8>,
+        bytes_of: impl Fn(u32) -> usize,
+    ) -> Vec<u64> {
+        if self.handles == NO_BLOCK {
+            return Vec::new();
+        }
+        let own = u64::from(self.generation) << 32 | u64::from(self.index);
+        let Some(word) = blocks.may_be_taken(self.index, self.generation) else { return Vec::new() };
+        let (len, handles) = (self.len as usize, self.handles as usize);
+        let end = handles.checked_mul(8).and_then(|table| table.checked_add(table_offset(len)));
+        if end.is_none_or(|end| end > bytes_of(word.order())) {
+            return vec![own];
+        }
+        let base = core(self.index);
+        let read = |number: usize| {
+            // SAFETY: within the block, as just checked, and aligned; any bytes are a number.
+            unsafe { base.byte_add(table_offset(len)).cast::<u64>().add(number).read_volatile() }
+        };
+        std::iter::once(own).chain((0..handles).map(read)).collect()
+    }
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    postcard::from_bytes(bytes).map_err(|e| e.to_string())
+}
+
+impl Unpacked {
+    /// Takes the blocks: to be done before the carrier's place is given up.
+    pub(crate) fn accept(&self, core: &Core) -> Accepted {
+        let take = |index, generation| core.blocks().take(index, generation, |peer| core.is_dead(peer));
+        let message =
+            self.message.and_then(|(index, generation)| take(index, generation)).map(|(block, _)| block);
+        let mut spare = Vec::new();
+        for (number, &entry) in self.table.iter().enumerate() {
+            let taken = take(entry as u32, (entry >> 32) as u32);
+            if self.used.get(number) != Some(&true) {
+                spare.extend(taken);
+            }
+        }
+        Accepted { message, spare }
+    }
+
+    /// The same where there is no value to have any of its handles.
+    pub(crate) fn accept_all(mut self, core: &Core) -> Accepted {
+        self.used.clear();
+        self.accept(core)
+    }
+}
+
+/// Blocks that were taken and that no handle has.
+pub(crate) struct Accepted {
+    message: Option<Block>,
+    spare: Vec<(Block, Phase)>,
+}
+
+impl Accepted {
+    /// Frees them: to be done after the carrier's place was given up.
+    pub(crate) fn free(self, core: &Core) {
+        if let Some(block) = self.message {
+            core.free(block);
+        }
+        for (block, phase) in self.spare {
+            match phase {
+                Phase::Ref => core.drop_reference(block),
+                _ => drop(core.free(block)),
+            }
+        }
+    }
+}

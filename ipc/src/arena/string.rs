@@ -1,0 +1,91 @@
+//! `ShmString`: text that grows.
+
+use super::counted::ShmArc;
+use super::error::AllocError;
+use super::vec::ShmVec;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::fmt;
+use std::ops::Deref;
+
+/// A text in shared memory that one process owns: what `String` is on the heap. It moves as [`ShmBox`](crate::ShmBox) does.
+///
+/// ```
+/// let arena = skep_ipc::Arena::new(1 << 20)?;
+/// let mut line = arena.string("GET ")?;
+/// line.push_str("/index.html")?;
+/// assert_eq!(&*line, "GET /index.html");
+/// # Ok::<(), skep_ipc::AllocError>(())
+/// ```
+pub struct ShmString(ShmVec<u8>);
+
+impl ShmString {
+    /// For a vector that is empty.
+    pub(super) fn new(empty: ShmVec<u8>) -> Self {
+        ShmString(empty)
+    }
+
+    /// Adds text at the end.
+    ///
+    /// # Errors
+    /// [`AllocError`], if it has to move and cannot; nothing is added then.
+    pub fn push_str(&mut self, text: &str) -> Result<(), AllocError> {
+        self.0.extend_from_slice(text.as_bytes())
+    }
+
+    /// Removes all text.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Its bytes, to be changed as bytes.
+    pub fn into_bytes(self) -> ShmVec<u8> {
+        self.0
+    }
+
+    /// Makes it immutable and counted, as bytes; see [`ShmBox::share`](crate::ShmBox::share).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn share(self) -> Result<ShmArc<[u8]>, AllocError> {
+        self.0.share()
+    }
+}
+
+impl Deref for ShmString {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        // SAFETY: it begins empty, `push_str` adds text, and what comes out of a queue is checked; nobody else writes to the block.
+        unsafe { std::str::from_utf8_unchecked(&self.0) }
+    }
+}
+
+impl fmt::Debug for ShmString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl fmt::Display for ShmString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+/// Within a queue or a task of its arena it moves; elsewhere this is an error.
+impl Serialize for ShmString {
+    fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+/// Only within a queue or a task of its arena.
+impl<'de> Deserialize<'de> for ShmString {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = ShmVec::<u8>::deserialize(deserializer)?;
+        match std::str::from_utf8(&bytes) {
+            Ok(_) => Ok(ShmString(bytes)),
+            Err(error) => Err(de::Error::custom(error)),
+        }
+    }
+}

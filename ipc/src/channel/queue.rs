@@ -1,0 +1,400 @@
+//! `Queue<T>`: a queue of any values, whose ring and whose messages lie in an arena.
+
+use super::lease::ValueLease;
+use super::options::blueprint_of;
+use crate::arena::core::Core;
+use crate::arena::directory::{self, Joined};
+use crate::arena::parcel::{Packed, Parcel};
+use crate::arena::{Arena, EncodeError, RecvValueError, SendValueError};
+use crate::error::{Error, GetError, PutError};
+use crate::peer::{Entry, vacate};
+use crate::queue::leasing::Delivery;
+use crate::queue::port::Port;
+use crate::segment::open_or_create;
+use crate::wait::{Until, WaitWord};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The name of the queue in an arena that was made for it alone.
+const MAIN: &str = "main";
+
+/// A bounded first-in-first-out queue of any values that serde can write, between any number of processes (and threads).
+///
+/// It lies in an [`Arena`], alone ([`new`](Self::new), [`create`](Self::create)) or beside others ([`create_in`](Self::create_in)). A value of up to 40 encoded bytes travels in its
+/// slot; a larger one is encoded in place, in a block of the arena, and decoded in place. Handles of shared memory ([`ShmBox`](crate::ShmBox), [`ShmArc`](crate::ShmArc),
+/// [`ShmVec`](crate::ShmVec), [`ShmString`](crate::ShmString)) anywhere inside of a value *move*: whatever their size, nothing of it is copied. They must be
+/// of the queue's own arena.
+///
+/// A handle is one participant of the arena. It can be sent to another thread, not shared between threads; each thread and process has its own. Programs agree on the
+/// type of the values by its name, and on the format by serde's rules for postcard.
+///
+/// # Order, blocking, and when a participant dies
+/// As [`SimpleQueue`](crate::SimpleQueue) has it; also leases. What a value's blocks are concerned: as long as it is in the queue they are the queue's. A producer that is killed
+/// inside `put` has put its value with all that it holds, or everything is freed; a consumer that is killed inside `get` has got it, and everything is freed, or another one gets it whole.
+///
+/// ```
+/// use skep_ipc::{Queue, ShmVec};
+/// let mut queue = Queue::<(String, ShmVec<f64>)>::new(16)?;
+/// let mut worker = queue.try_clone()?;
+/// let mut samples = queue.arena().vec(3)?;
+/// samples.extend_from_slice(&[1.0, 2.0, 3.0])?;
+/// queue.put(("run 1".into(), samples)).unwrap();
+/// let (name, samples) = worker.get().unwrap(); // in another process
+/// assert_eq!((name.as_str(), samples.iter().sum::<f64>()), ("run 1", 6.0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Queue<T> {
+    // Before the entry: what is leased goes back first.
+    end: End,
+    entry: Place,
+    /// How many bytes the last value took: the next one probably takes as many.
+    hint: Cell<usize>,
+    _values: PhantomData<fn(T) -> T>,
+}
+
+/// What a queue and its leases work with.
+pub(super) struct End {
+    pub(super) port: Port<Parcel>,
+    /// Where those sleep who wait until all is done.
+    joiners: &'static WaitWord,
+    pub(super) arena: Arena,
+}
+
+impl End {
+    /// A delivery is done with.
+    pub(super) fn ack(&self, delivery: Delivery) {
+        self.port.ack(delivery);
+        self.joiners.wake_if(u32::MAX, || self.port.len() == 0);
+    }
+}
+
+/// This participant's entry in the ring.
+struct Place {
+    at: directory::Place,
+    entry: &'static Entry,
+    core: Arc<Core>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.core.is_own() {
+            vacate(self.entry);
+        }
+    }
+}
+
+impl<T> Queue<T> {
+    /// Makes an anonymous queue of at least `capacity` slots, in an arena of 64 MiB at most that grows as it is needed.
+    ///
+    /// # Errors
+    /// [`Error::Capacity`], [`Error::NoMemory`], [`Error::Os`].
+    pub fn new(capacity: usize) -> Result<Self, Error> {
+        Queue::create_in(&blueprint_of(capacity)?.anonymous()?, MAIN, capacity)
+    }
+
+    /// The same under a name, which stays until it is [unlinked](Self::unlink).
+    ///
+    /// # Errors
+    /// [`Error::Exists`], [`Error::Name`], and as [`new`](Self::new).
+    pub fn create(name: &str, capacity: usize) -> Result<Self, Error> {
+        Queue::open_or_create_in(&blueprint_of(capacity)?.create(name)?, MAIN, capacity)
+    }
+
+    /// Joins the queue of that name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Mismatch`] (it holds something else, or other values), [`Error::TooManyPeers`], [`Error::Os`].
+    pub fn open(name: &str) -> Result<Self, Error> {
+        Queue::open_in(&Arena::open(name)?, MAIN)
+    }
+
+    /// Joins the queue of that name, or makes it: so programs that share it may start in any order.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) and [`create`](Self::create).
+    pub fn open_or_create(name: &str, capacity: usize) -> Result<Self, Error> {
+        let arena = Arena::open_or_create(name, blueprint_of(capacity)?)?;
+        Queue::open_or_create_in(&arena, MAIN, capacity)
+    }
+
+    /// Joins the queue behind a descriptor that another process passed on ([`AsFd`]).
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`], [`Error::TooManyPeers`], [`Error::Os`].
+    pub fn from_fd(file: OwnedFd) -> Result<Self, Error> {
+        Queue::open_in(&Arena::from_fd(file)?, MAIN)
+    }
+
+    /// Removes a queue's name. Its participants go on; the memory is freed with the last of them.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Name`], [`Error::Os`].
+    pub fn unlink(name: &str) -> Result<(), Error> {
+        Arena::unlink(name)
+    }
+
+    /// Makes a queue of at least `capacity` slots in an arena, which has room for 64 queues. It stays as long as the arena.
+    ///
+    /// # Errors
+    /// [`Error::Exists`]; [`Error::NoMemory`] if the arena has no room for the ring, which takes 64 bytes a slot; [`Error::Capacity`], [`Error::TooManyPeers`].
+    pub fn create_in(arena: &Arena, name: &str, capacity: usize) -> Result<Self, Error> {
+        let slots = capacity.checked_next_power_of_two().filter(|_| capacity > 0);
+        let slots = slots.ok_or(Error::Capacity { capacity, max: 1 << 30 })?;
+        let arena = arena.another()?;
+        let place = directory::create(arena.core(), name, fingerprint::<T>(), slots as u64)?;
+        Ok(Queue::join(arena, place))
+    }
+
+    /// Joins the queue of that name in an arena.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Mismatch`] (it has other values), [`Error::TooManyPeers`], [`Error::Corrupt`].
+    pub fn open_in(arena: &Arena, name: &str) -> Result<Self, Error> {
+        let arena = arena.another()?;
+        let place = directory::open(arena.core(), name, fingerprint::<T>())?;
+        Ok(Queue::join(arena, place))
+    }
+
+    /// Joins the queue of that name in an arena, or makes it.
+    ///
+    /// # Errors
+    /// As [`open_in`](Self::open_in) and [`create_in`](Self::create_in).
+    pub fn open_or_create_in(arena: &Arena, name: &str, capacity: usize) -> Result<Self, Error> {
+        open_or_create(|| Queue::open_in(arena, name), || Queue::create_in(arena, name, capacity))
+    }
+
+    /// Makes another participant.
+    ///
+    /// # Errors
+    /// [`Error::TooManyPeers`], [`Error::Forked`], [`Error::Os`].
+    pub fn try_clone(&self) -> Result<Self, Error> {
+        Ok(Queue::join(self.end.arena.another()?, self.entry.at))
+    }
+
+    fn join(arena: Arena, place: directory::Place) -> Self {
+        let Joined { ring, entry, joiners } = directory::join(arena.core(), place);
+        let port = Port::new(ring, arena.core().segment().clone());
+        let entry = Place { at: place, entry, core: arena.core().clone() };
+        let end = End { port, joiners, arena };
+        Queue { end, entry, hint: Cell::new(0), _values: PhantomData }
+    }
+
+    /// The arena that it lies in, as this handle's participant: where to allocate what is to be put.
+    pub fn arena(&self) -> &Arena {
+        &self.end.arena
+    }
+
+    // --- state -------------------------------------------------------------------------------------------------
+
+    /// Closes the queue for all participants: nothing can be put any more, what was put can still be got. Wakes everybody.
+    pub fn close(&self) {
+        self.end.port.close();
+    }
+
+    /// Whether the queue was closed.
+    pub fn is_closed(&self) -> bool {
+        self.end.port.is_closed()
+    }
+
+    /// How many values are in the queue: out of date as soon as it is known while others put and get.
+    pub fn len(&self) -> usize {
+        self.end.port.len()
+    }
+
+    /// Whether the queue is empty; as [`len`](Self::len).
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many slots it has.
+    pub fn capacity(&self) -> usize {
+        self.end.port.capacity()
+    }
+
+    /// Waits until everything that was put has been got, and nothing is leased: until the queue is empty, and stays so for a moment. False: `timeout` is over.
+    ///
+    /// With values that are taken by [`lease`](Self::lease) this waits until the work on them is done. A worker that dies gives its value back, so it is waited for
+    /// until another one has done it.
+    ///
+    /// # Errors
+    /// [`RecvValueError::Forked`].
+    pub fn join_all(&self, timeout: Option<Duration>) -> Result<bool, RecvValueError> {
+        let until = timeout.map_or(Until::Forever, Until::after);
+        self.end.port.wait_until_done(self.end.joiners, until).map_err(explain)
+    }
+
+    /// Looks for dead participants of the arena now, finishes or undoes what they were doing, and frees what they held. Returns for how many.
+    ///
+    /// Calls that block do what they need of this by themselves.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn recover(&mut self) -> Result<usize, Error> {
+        self.end.arena.recover()
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> Queue<T> {
+    // --- put ---------------------------------------------------------------------------------------------------
+
+    /// Puts a value, as soon as there is room in the queue, and in the arena.
+    ///
+    /// # Errors
+    /// [`SendValueError`], but for `Full`; the value comes back, and nothing of the arena is used.
+    pub fn put(&mut self, value: T) -> Result<(), SendValueError<T>> {
+        self.put_until(value, Some(Until::Forever))
+    }
+
+    /// Puts a value if there is room now.
+    ///
+    /// # Errors
+    /// [`SendValueError::Full`], and as [`put`](Self::put).
+    pub fn try_put(&mut self, value: T) -> Result<(), SendValueError<T>> {
+        self.put_until(value, None)
+    }
+
+    /// Puts a value, if there is room before `timeout` is over.
+    ///
+    /// # Errors
+    /// [`SendValueError::Full`], and as [`put`](Self::put).
+    pub fn put_timeout(&mut self, value: T, timeout: Duration) -> Result<(), SendValueError<T>> {
+        self.put_until(value, Some(Until::after(timeout)))
+    }
+
+    fn put_until(&mut self, value: T, until: Option<Until>) -> Result<(), SendValueError<T>> {
+        let core = self.end.arena.core();
+        if !core.is_own() {
+            return Err(SendValueError::Forked(value));
+        }
+        if self.is_closed() {
+            return Err(SendValueError::Closed(value));
+        }
+        let packed = match Packed::new(core, &value, self.hint.get(), until) {
+            Ok(packed) => packed,
+            Err(EncodeError::Full { .. }) => return Err(SendValueError::Full(value)),
+            Err(reason) => return Err(SendValueError::NotEncoded { value, reason }),
+        };
+        self.hint.set(packed.len());
+        let put = match until {
+            None => self.end.port.try_put(packed.parcel()),
+            Some(until) => self.end.port.put_until(packed.parcel(), || until),
+        };
+        let refused = match put {
+            Ok(()) => {
+                packed.let_go();
+                return Ok(()); // the value's handles drop what is not theirs any more: nothing
+            }
+            Err(refused) => refused,
+        };
+        drop(packed);
+        Err(match refused {
+            PutError::Full(_) => SendValueError::Full(value),
+            PutError::Closed(_) => SendValueError::Closed(value),
+            PutError::Forked(_) => SendValueError::Forked(value),
+            PutError::Corrupt(_) => SendValueError::Corrupt(value),
+        })
+    }
+
+    // --- get ---------------------------------------------------------------------------------------------------
+
+    /// Takes the next value, as soon as there is one.
+    ///
+    /// # Errors
+    /// [`RecvValueError`], but for `Empty`. One that cannot be decoded is gone, and its blocks are free.
+    pub fn get(&mut self) -> Result<T, RecvValueError> {
+        self.lease()?.ack_now()
+    }
+
+    /// Takes the next value if there is one now.
+    ///
+    /// # Errors
+    /// [`RecvValueError::Empty`], and as [`get`](Self::get).
+    pub fn try_get(&mut self) -> Result<T, RecvValueError> {
+        self.try_lease()?.ack_now()
+    }
+
+    /// Takes the next value, if there is one before `timeout` is over.
+    ///
+    /// # Errors
+    /// [`RecvValueError::Empty`], and as [`get`](Self::get).
+    pub fn get_timeout(&mut self, timeout: Duration) -> Result<T, RecvValueError> {
+        self.lease_timeout(timeout)?.ack_now()
+    }
+
+    /// Takes the next value, as soon as there is one, and calls `work` with it while its place in the queue is still held: as
+    /// [`SimpleQueue::get_with`](crate::SimpleQueue::get_with).
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_with<R>(&mut self, work: impl FnOnce(&T) -> R) -> Result<R, RecvValueError> {
+        let lease = self.lease()?;
+        let result = work(&lease);
+        lease.ack()?;
+        Ok(result)
+    }
+
+    /// Leases the next value, as soon as there is one: it comes back to the queue unless the [`ValueLease`] is acknowledged; see
+    /// [`SimpleQueue::lease`](crate::SimpleQueue::lease).
+    ///
+    /// # Errors
+    /// [`RecvValueError::TooManyLeases`], and as [`get`](Self::get).
+    pub fn lease(&self) -> Result<ValueLease<'_, T>, RecvValueError> {
+        let delivery = self.end.port.lease_until(|| Until::Forever).map_err(explain)?;
+        ValueLease::open(&self.end, delivery)
+    }
+
+    /// Leases the next value if there is one now.
+    ///
+    /// # Errors
+    /// [`RecvValueError::Empty`], and as [`lease`](Self::lease).
+    pub fn try_lease(&self) -> Result<ValueLease<'_, T>, RecvValueError> {
+        let delivery = self.end.port.try_lease().map_err(explain)?;
+        ValueLease::open(&self.end, delivery)
+    }
+
+    /// Leases the next value, if there is one before `timeout` is over.
+    ///
+    /// # Errors
+    /// [`RecvValueError::Empty`], and as [`lease`](Self::lease).
+    pub fn lease_timeout(&self, timeout: Duration) -> Result<ValueLease<'_, T>, RecvValueError> {
+        let delivery = self.end.port.lease_until(|| Until::after(timeout)).map_err(explain)?;
+        ValueLease::open(&self.end, delivery)
+    }
+}
+
+fn explain(error: GetError) -> RecvValueError {
+    match error {
+        GetError::Empty => RecvValueError::Empty,
+        GetError::Closed => RecvValueError::Closed,
+        GetError::TooManyLeases => RecvValueError::TooManyLeases,
+        GetError::Forked => RecvValueError::Forked,
+        GetError::Corrupt => RecvValueError::Corrupt,
+    }
+}
+
+/// Tells the types of values apart, as far as two programs can.
+fn fingerprint<T>() -> u64 {
+    crate::header::fnv1a(std::any::type_name::<T>())
+}
+
+impl<T> AsFd for Queue<T> {
+    /// The descriptor to pass to another process, which joins with [`from_fd`](Queue::from_fd), or opens the arena.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.end.arena.core().segment().as_fd()
+    }
+}
+
+impl<T> std::fmt::Debug for Queue<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue")
+            .field("len", &self.len())
+            .field("capacity", &self.capacity())
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,69 @@
+//! The arena: what is allocated, shared, sent, and freed.
+
+use skep::{AllocError, Arena, ArenaOptions, Descriptor, DescriptorError, ShmArc, ShmBox, ShmSlice};
+
+#[test]
+fn everything_that_is_dropped_is_free_again() {
+    let arena = Arena::new(1 << 20).unwrap();
+    let all = arena.free_bytes();
+    assert_eq!(all, 1 << 20);
+    let blocks: Vec<ShmSlice<u8>> =
+        (0..200).map(|n| arena.slice_with(n * 7, |i| (n + i) as u8).unwrap()).collect();
+    assert!(arena.free_bytes() < all);
+    for (n, block) in blocks.iter().enumerate() {
+        assert!(block.len() == n * 7 && block.iter().enumerate().all(|(i, &b)| b == (n + i) as u8));
+    }
+    drop(blocks);
+    assert_eq!(arena.free_bytes(), all);
+    let whole = arena.slice_zeroed::<u8>(1 << 20).unwrap();
+    assert_eq!(arena.free_bytes(), 0);
+    assert_eq!(arena.boxed(7_u32).unwrap_err().value, 7);
+    drop(whole);
+}
+
+#[test]
+fn a_full_arena_says_so_and_one_that_never_could_too() {
+    let arena = Arena::new(1 << 16).unwrap();
+    let half = arena.slice_zeroed::<u8>(40_000).unwrap();
+    assert_eq!(arena.slice_zeroed::<u8>(1 << 15).err(), Some(AllocError::Full { bytes: 1 << 15 }));
+    assert!(matches!(arena.slice_zeroed::<u8>(1 << 17), Err(AllocError::TooLarge { .. })));
+    assert!(matches!(arena.slice_zeroed::<u64>(usize::MAX), Err(AllocError::TooLarge { .. })));
+    drop(half);
+}
+
+#[test]
+fn an_arena_grows_to_its_limit() {
+    let arena = ArenaOptions::new(1 << 16).limit(1 << 18).anonymous().unwrap();
+    assert_eq!((arena.size(), arena.limit()), (1 << 16, 1 << 18));
+    let parts: Vec<_> = (0..4).map(|_| arena.slice_zeroed::<u8>(1 << 16).unwrap()).collect();
+    assert_eq!((arena.size(), arena.free_bytes()), (1 << 18, 0));
+    assert!(arena.slice_zeroed::<u8>(1).is_err());
+    drop(parts);
+    assert_eq!(arena.slice_zeroed::<u8>(1 << 18).unwrap().len(), 1 << 18);
+}
+
+#[test]
+fn a_shared_value_is_freed_with_its_last_handle() {
+    let arena = Arena::new(1 << 16).unwrap();
+    let first = arena.slice(&[1_u32, 2, 3]).unwrap().share().unwrap();
+    let others: Vec<_> = (0..10).map(|_| first.try_clone().unwrap()).collect();
+    assert_eq!(first.count(), 11);
+    drop(first);
+    assert_eq!(others[9][..], [1, 2, 3]);
+    drop(others);
+    assert_eq!(arena.free_bytes(), 1 << 16);
+}
+
+#[test]
+fn a_descriptor_is_good_once_and_for_what_it_was_made() {
+    let arena = Arena::new(1 << 16).unwrap();
+    let other = Arena::new(1 << 16).unwrap();
+    let descriptor = arena.slice(&[5_u16; 9]).unwrap().into_descriptor().unwrap();
+    let take = |arena, d: &Descriptor| ShmBox::<[u16]>::from_descriptor(arena, d);
+    assert_eq!(take(&other, &descriptor).err(), Some(DescriptorError::OtherArena));
+    assert_eq!(ShmBox::<[u32]>::from_descriptor(&arena, &descriptor).err(), Some(DescriptorError::OtherType));
+    assert_eq!(ShmArc::<[u16]>::from_descriptor(&arena, &descriptor).err(), Some(DescriptorError::OtherType));
+    assert_eq!(take(&arena, &descriptor).unwrap()[..], [5; 9]);
+    assert_eq!(take(&arena, &descriptor).err(), Some(DescriptorError::Stale));
+    assert_eq!(arena.free_bytes(), 1 << 16);
+}
