@@ -238,8 +238,12 @@ impl Blocks<'_> {
 
     /// C2 and C3, for whoever changes the count of a block: its word was `seen` with a change under way.
     pub(super) fn help(&self, index: u32, seen: Word, mut freed: impl FnMut(Found)) {
-        let Some(maker) = seen.peer().filter(|&maker| maker < self.peers.count()) else { return };
-        let intent = Intent(self.peers.entry(maker).intent.load(Acquire)); // H1 pairs with C0 and C4
+        let Some(maker) = seen.peer() else { return };
+        let intent = if maker < self.peers.count() {
+            Intent(self.peers.entry(maker).intent.load(Acquire)) // H1 pairs with C0 and C4
+        } else {
+            Intent(0) // no protocol has written that name: it goes, and whoever waits for that goes on
+        };
         let reference = self.word(intent.index()); // H2 pairs with C2
         if self.word(index) != seen {
             return; // H3 pairs with C3: it is done
@@ -262,7 +266,9 @@ impl Blocks<'_> {
     /// Finishes the change that a dead participant has announced, if it has begun.
     pub(super) fn finish_change_of(&self, dead: usize, freed: impl FnMut(Found)) {
         let intent = Intent(self.peers.entry(dead).intent.load(Acquire));
-        if intent.change().is_some() {
+        // A reference that does not name the dead one was settled by a repair that was cut short after this step: its memory is another one's by now.
+        let is_theirs = self.word(intent.index()).peer() == Some(dead);
+        if intent.change().is_some() && is_theirs {
             let target = self.target(intent.index());
             let seen = self.word(target);
             if seen.is(Phase::Shared) && seen.peer() == Some(dead) {
