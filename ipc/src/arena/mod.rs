@@ -5,5 +5,7 @@
 pub(crate) mod blocks;
 pub(crate) mod extent;
 mod mend;
+#[cfg(loom)]
+pub(crate) mod model;
 pub(crate) mod sharing;
 pub(crate) mod word;
