@@ -5,6 +5,9 @@
 //! ```
 #![cfg(loom)]
 
+mod arena;
+mod arena_carriers;
+mod arena_sharing;
 mod barrier;
 mod condvar;
 mod event;

@@ -8,6 +8,8 @@
 pub(crate) mod blocks;
 pub(crate) mod extent;
 mod mend;
+#[cfg(loom)]
+pub(crate) mod model;
 pub(crate) mod sharing;
 pub(crate) mod word;
 

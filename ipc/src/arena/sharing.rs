@@ -5,6 +5,10 @@
 //! descriptor out takes the block by one CAS, and only then gives the carrier's place up. So there is one rule for every death: *what a carrier holds is
 //! the carrier's, and what else names the dead one was in its hands.* The word alone does not say whether a `Sent` block was published; the carrier does.
 //!
+//! A taker that dies before it gives the place up leaves the block `Held` in a carrier. Whoever gets the place next takes it from there at once, without asking whether that one is
+//! dead: it must be, or it would have the place yet; and while somebody repairs for it its entry is locked, as a living one's is. Repair's change of the word comes before
+//! this one's or fails.
+//!
 //! # References
 //! A shared block is read through references, each a small block of its own that is held, sent and repaired for as any other; so a death costs
 //! the references that the dead one held, and no other. The block's word counts them. A count that is changed by somebody who dies beside it cannot be told from one that is
@@ -39,6 +43,15 @@ pub(crate) enum Uncounted {
     TooMany,
     /// The block is not shared: no protocol has led here.
     Corrupt,
+}
+
+/// Who may take what lies in a carrier's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Takers {
+    /// One at a time has the place, and loses it by its death alone: a queue's slot.
+    One,
+    /// Whoever has the descriptor.
+    Many,
 }
 
 /// What a participant does to a count.
@@ -109,25 +122,18 @@ impl Blocks<'_> {
         was_sent.then_some(Block { generation: held.generation(), ..sent })
     }
 
-    /// Takes a block whose descriptor lies in a carrier's place that is mine; says whether it is a reference. `None`: it was not sent.
-    ///
-    /// Whoever had taken it before me and died before it gave the carrier's place up has left it `Held`: so `is_dead` is asked.
+    /// Takes a block by the descriptor that lies in a carrier's place; says whether it is a reference. `None`: it is not there any more.
     #[inline]
-    pub(crate) fn take(
-        &self,
-        index: u32,
-        generation: u32,
-        is_dead: impl Fn(usize) -> bool,
-    ) -> Option<(Block, Phase)> {
+    pub(crate) fn take(&self, index: u32, generation: u32, takers: Takers) -> Option<(Block, Phase)> {
         loop {
             let seen = self.word(index);
             let phase = match seen.phase() {
                 Phase::Sent => Phase::Held,
                 Phase::SentRef => Phase::Ref,
                 phase @ (Phase::Held | Phase::Ref)
-                    if seen.peer().is_some_and(|p| p != self.me && is_dead(p)) =>
+                    if takers == Takers::One && seen.peer().is_some_and(|peer| peer != self.me) =>
                 {
-                    phase
+                    phase // a dead one's: nobody else had the place
                 }
                 _ => return None,
             };
@@ -245,8 +251,12 @@ impl Blocks<'_> {
 
     /// C2 and C3, for whoever changes the count of a block: its word was `seen` with a change under way.
     pub(super) fn help(&self, index: u32, seen: Word, mut freed: impl FnMut(Found)) {
-        let Some(maker) = seen.peer().filter(|&maker| maker < self.peers.count()) else { return };
-        let intent = Intent(self.peers.entry(maker).intent.load(Acquire)); // H1 pairs with C0 and C4
+        let Some(maker) = seen.peer() else { return };
+        let intent = if maker < self.peers.count() {
+            Intent(self.peers.entry(maker).intent.load(Acquire)) // H1 pairs with C0 and C4
+        } else {
+            Intent(0) // no protocol has written that name: it goes, and whoever waits for that goes on
+        };
         let reference = self.word(intent.index()); // H2 pairs with C2
         if self.word(index) != seen {
             return; // H3 pairs with C3: it is done
@@ -269,7 +279,9 @@ impl Blocks<'_> {
     /// Finishes the change that a dead participant has announced, if it has begun.
     pub(super) fn finish_change_of(&self, dead: usize, freed: impl FnMut(Found)) {
         let intent = Intent(self.peers.entry(dead).intent.load(Acquire));
-        if intent.change().is_some() {
+        // A reference that does not name the dead one was settled by a repair that was cut short after this step: its memory is another one's by now.
+        let is_theirs = self.word(intent.index()).peer() == Some(dead);
+        if intent.change().is_some() && is_theirs {
             let target = self.target(intent.index());
             let seen = self.word(target);
             if seen.is(Phase::Shared) && seen.peer() == Some(dead) {
