@@ -94,11 +94,6 @@ impl Core {
         unsafe { self.memory.byte_add((index as usize) << self.plan().shift) }
     }
 
-    /// Whether another participant is dead, at this moment: a system call.
-    pub(super) fn is_dead(&self, peer: usize) -> bool {
-        peer < self.segment().max_peers() && self.segment().is_dead(peer)
-    }
-
     // --- allocate --------------------------------------------------------------------------------------------------
 
     /// Takes a block of that order, if there is one.

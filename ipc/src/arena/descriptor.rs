@@ -4,6 +4,7 @@ use super::blocks::Block;
 use super::core::Core;
 use super::error::DescriptorError;
 use super::shareable::{Shareable, kind_of};
+use super::sharing::Takers;
 use super::word::Phase;
 use bytemuck::{Pod, Zeroable};
 
@@ -121,7 +122,7 @@ pub(super) fn take<S: Shareable + ?Sized>(
     hold: Hold,
 ) -> Result<Lead, DescriptorError> {
     let lead = follow::<S>(core, descriptor, hold)?;
-    match core.blocks().take(lead.block.index, lead.block.generation, |_| false) {
+    match core.blocks().take(lead.block.index, lead.block.generation, Takers::Many) {
         Some((block, phase)) if phase == hold.phase() => Ok(Lead { block, ..lead }),
         _ => Err(DescriptorError::Stale),
     }

@@ -10,6 +10,7 @@ use super::blocks::Block;
 use super::core::Core;
 use super::error::EncodeError;
 use super::packing::{self, Cargo};
+use super::sharing::Takers;
 use super::word::Phase;
 use crate::wait::Until;
 use bytemuck::{Pod, Zeroable};
@@ -315,7 +316,7 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 impl Unpacked {
     /// Takes the blocks: to be done before the carrier's place is given up.
     pub(crate) fn accept(&self, core: &Core) -> Accepted {
-        let take = |index, generation| core.blocks().take(index, generation, |peer| core.is_dead(peer));
+        let take = |index, generation| core.blocks().take(index, generation, Takers::One);
         let message =
             self.message.and_then(|(index, generation)| take(index, generation)).map(|(block, _)| block);
         let mut spare = Vec::new();
