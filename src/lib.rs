@@ -17,6 +17,8 @@
 //! | a value, or a row of them, with a lock | [`Value`], [`Array`] |
 //! | an integer, or a row of them, without a lock | [`AtomicValue`], [`AtomicArray`] |
 //! | a row of values for processes that agree by other means who writes when | [`RawArray`] |
+//! | memory to allocate from, whose values move between processes without being copied | [`Arena`], [`ShmBox`], [`ShmSlice`], [`ShmVec`], [`ShmString`], [`ShmArc`] |
+//! | any values of any size, from any number of producers to any number of consumers | [`Queue`], [`JoinableQueue`] |
 //! | several of these in one segment | [`shared_struct!`], [`Part`] |
 //! | shared memory for objects of your own | [`Segment`], [`Blueprint`] |
 //!
@@ -40,6 +42,7 @@
 //! # Features
 //! - `shared_memory`: a caller's `shared_memory::Shmem` as the storage of a queue.
 //! - `raw_sync`: users of `raw_sync` attach to a skep mutex.
+//! - `ndarray`: memory of an arena as `ndarray` arrays, in place; `bytes`: as `bytes::Bytes`.
 #![cfg_attr(loom, allow(rustdoc::broken_intra_doc_links))]
 
 pub use skep_ipc::*;

@@ -66,6 +66,8 @@ mod shmem;
 #[cfg(not(loom))]
 mod sys;
 
+#[cfg(all(feature = "ndarray", not(loom)))]
+pub use arena::{NdView, NdViewMut};
 #[cfg(skep_faults)]
 #[doc(hidden)]
 pub use fault::armed as faults;

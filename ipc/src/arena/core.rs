@@ -9,7 +9,7 @@ use super::layout::{Control, Plan};
 use super::sharing::Uncounted;
 use super::word::{MAX_ORDER, Phase};
 use crate::error::Error;
-use crate::peer::{self, Membership};
+use crate::peer;
 use crate::segment::{Member, Segment};
 use crate::wait::{Until, wait};
 use std::ptr::NonNull;

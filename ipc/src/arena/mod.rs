@@ -37,6 +37,8 @@ mod handle;
 mod hints;
 #[cfg(not(loom))]
 mod layout;
+#[cfg(all(feature = "ndarray", not(loom)))]
+mod ndarrays;
 #[cfg(not(loom))]
 mod owned;
 #[cfg(not(loom))]
@@ -47,8 +49,12 @@ pub(crate) mod parcel;
 mod shareable;
 #[cfg(not(loom))]
 mod string;
+#[cfg(all(feature = "bytes", not(loom)))]
+mod to_bytes;
 #[cfg(not(loom))]
 mod vec;
+#[cfg(all(feature = "ndarray", not(loom)))]
+pub use ndarrays::{NdView, NdViewMut};
 #[cfg(not(loom))]
 pub use {
     boxed::{ShmBox, ShmSlice},

@@ -14,7 +14,7 @@ use std::ops::Deref;
 /// let mut line = arena.string("GET ")?;
 /// line.push_str("/index.html")?;
 /// assert_eq!(&*line, "GET /index.html");
-/// # Ok::<(), skep_ipc::AllocError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct ShmString(ShmVec<u8>);
 

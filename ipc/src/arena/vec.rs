@@ -19,7 +19,7 @@ use std::ops::{Deref, DerefMut};
 /// numbers.extend_from_slice(&[1_u32, 2, 3])?;
 /// numbers.push(4)?;
 /// assert_eq!(numbers[..], [1, 2, 3, 4]);
-/// # Ok::<(), skep_ipc::AllocError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct ShmVec<T: Pod> {
     block: ShmBox<[T]>,
