@@ -1,7 +1,7 @@
 //! Shared blocks: each death costs the references that the dead one held, and the block is freed with the last one, once.
 
 use crate::arena::{all_free, free_but, mortal};
-use crate::support::report;
+use crate::support::{report, spawn};
 use skep::model::{
     Arena, ArenaPeer, ArenaRef, Explored, explore, kill_at_every_step, kill_two_at_every_step, process,
 };
@@ -56,7 +56,7 @@ fn the_last_reference_frees_the_block_once() {
 #[test]
 fn references_are_added_and_dropped_at_once() {
     report("arena: add beside drop", || {
-        explore(3, || {
+        explore(2, || {
             let arena = Arena::new(4, 4, 1, 2);
             let (a, b) = (arena.take_part(0), arena.take_part(1));
             let first = share(&a);
@@ -80,7 +80,7 @@ fn references_are_added_and_dropped_at_once() {
 #[test]
 fn three_change_a_count_at_once() {
     report("arena: add beside drop and drop", || {
-        explore(2, || {
+        explore(1, || {
             let arena = Arena::new(8, 8, 1, 3);
             let [a, b, c] = [0, 1, 2].map(|n| arena.take_part(n));
             let first = share(&a);
@@ -175,7 +175,7 @@ fn a_killed_sender_of_a_reference_has_sent_it_or_not() {
         peer.drop_reference(first);
     };
     report("arena: killed: add, send and drop, beside a reader", || killed(2, add_and_send, keep));
-    report("arena: killed: add, send and drop, beside drop", || killed(2, add_and_send, let_go));
+    report("arena: killed: add, send and drop, beside drop", || killed(1, add_and_send, let_go));
 }
 
 /// Peer 0 shares a block for the first time, and is killed; nobody else has heard of it.
@@ -242,10 +242,85 @@ fn a_killed_mender_of_references_is_followed_by_another() {
             }
             arena.died(0);
             let mender = mortal(&arena, 1, j, move || b.recover());
-            c.drop_reference(second);
-            reuse(&c);
+            read_and_drop(&c, second);
             let was_killed = mender.join().unwrap().is_none();
             all_free(&arena, &c);
+            [true, was_killed]
+        })
+    });
+}
+
+/// Two are killed while they drop the last two references; peer 2 repairs for both.
+#[test]
+fn two_killed_droppers_leave_every_granule() {
+    report("arena: two killed droppers", || {
+        kill_two_at_every_step(1, |k, j| {
+            let arena = Arena::new(4, 4, 1, 3);
+            let [a, b, c] = [0, 1, 2].map(|n| arena.take_part(n));
+            let first = share(&a);
+            let second = give(&a, first, &b);
+            let one = mortal(&arena, 0, k, move || a.drop_reference(first));
+            let other = mortal(&arena, 1, j, move || b.drop_reference(second));
+            let killed = [one, other].map(|thread| thread.join().unwrap().is_none());
+            all_free(&arena, &c);
+            killed
+        })
+    });
+}
+
+/// Peer 0 is killed while it drops, and who takes its place drops another reference, beside one who may still be helping with the first.
+#[test]
+fn a_successor_at_a_place_changes_counts_of_its_own() {
+    report("arena: killed dropper, its successor drops, beside drop", || {
+        kill_at_every_step(1, |k| {
+            let arena = Arena::new(4, 4, 1, 3);
+            let [a, b, c] = [0, 1, 2].map(|n| arena.take_part(n));
+            let first = share(&a);
+            let (second, third) = (give(&a, first, &b), give(&a, first, &c));
+            c.send_reference(0, third).expect("an empty place");
+            let places = arena.clone();
+            let changes = spawn(move || {
+                let was_killed = process(k, || a.drop_reference(first)).is_none();
+                if was_killed {
+                    places.died(0);
+                    let next = places.take_part(0);
+                    let third = next.take(0).and_then(|item| item.reference()).expect("it was sent");
+                    read_and_drop(&next, third);
+                }
+                was_killed
+            });
+            b.drop_reference(second);
+            let was_killed = changes.join().unwrap();
+            free_but(&arena, &c, if was_killed { 0 } else { 2 });
+            if was_killed {
+                all_free(&arena, &c);
+            }
+            was_killed
+        })
+    });
+}
+
+/// Peer 0 is killed while it drops; who takes its place repairs first, and is killed too; then the next one.
+#[test]
+fn a_killed_successor_is_followed_by_another() {
+    report("arena: killed dropper, killed successor", || {
+        kill_two_at_every_step(1, |k, j| {
+            let arena = Arena::new(4, 4, 1, 2);
+            let (a, b) = (arena.take_part(0), arena.take_part(1));
+            let first = share(&a);
+            let second = give(&a, first, &b);
+            if process(k, || a.drop_reference(first)).is_some() {
+                return [false, false];
+            }
+            arena.died(0);
+            let places = arena.clone();
+            let was_killed = process(j, || places.take_part(0)).map(ArenaPeer::leave).is_none();
+            if was_killed {
+                arena.died(0);
+            }
+            free_but(&arena, &b, 2);
+            read_and_drop(&b, second);
+            all_free(&arena, &b);
             [true, was_killed]
         })
     });
