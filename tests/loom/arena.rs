@@ -57,7 +57,7 @@ fn two_who_allocate_hold_different_blocks() {
     report("arena: allocate beside allocate", || {
         let outcomes = Outcomes::new();
         let seen = outcomes.clone();
-        let explored = explore(2, move || {
+        let explored = explore(3, move || {
             let arena = Arena::new(2, 2, 0, 2);
             let (a, b) = (arena.take_part(0), arena.take_part(1));
             let other = spawn(move || {
@@ -89,7 +89,7 @@ fn a_half_is_claimed_once_it_is_free() {
     report("arena: split beside a claim of the freed half", || {
         let outcomes = Outcomes::new();
         let seen = outcomes.clone();
-        let explored = explore(2, move || {
+        let explored = explore(3, move || {
             let arena = Arena::new(4, 4, 0, 2);
             let (a, b) = (arena.take_part(0), arena.take_part(1));
             let other = spawn(move || {
@@ -116,7 +116,7 @@ fn a_merge_takes_what_is_free_and_nothing_else() {
     report("arena: free and merge beside allocate", || {
         let outcomes = Outcomes::new();
         let seen = outcomes.clone();
-        let explored = explore(2, move || {
+        let explored = explore(3, move || {
             let arena = Arena::new(4, 4, 0, 2);
             let (a, b) = (arena.take_part(0), arena.take_part(1));
             let half = a.allocate(1).unwrap();
@@ -167,7 +167,7 @@ fn two_who_merge_hold_different_blocks() {
 #[test]
 fn two_who_grow_add_a_stretch_once() {
     report("arena: grow beside grow", || {
-        explore(2, || {
+        explore(3, || {
             let arena = Arena::new(4, 1, 0, 2);
             let (a, b) = (arena.take_part(0), arena.take_part(1));
             let grow_and_take = |peer: &ArenaPeer, value: u64| {
@@ -189,6 +189,25 @@ fn two_who_grow_add_a_stretch_once() {
             got_b.into_iter().for_each(|block| b.free(block));
             while b.grow(1) {}
             all_free(&arena, &b);
+        })
+    });
+}
+
+/// A block that was freed and allocated again is not the earlier one's, though the same participant has it.
+#[test]
+fn a_block_is_freed_once() {
+    report("arena: freed twice", || {
+        explore(0, || {
+            let arena = Arena::new(1, 1, 0, 1);
+            let a = arena.take_part(0);
+            let earlier = a.allocate(0).unwrap();
+            a.free(earlier);
+            assert!(!a.try_free(earlier));
+            let later = a.allocate(0).unwrap();
+            assert!(!a.try_free(earlier), "it is another one's now");
+            assert_eq!(arena.free_granules(), 0);
+            a.free(later);
+            all_free(&arena, &a);
         })
     });
 }
@@ -294,6 +313,25 @@ fn a_killed_grower_leaves_a_stretch_that_the_next_one_adds() {
             assert_eq!(arena.committed(), 4);
             free_but(&arena, &c, 2);
             b.free(got);
+            all_free(&arena, &c);
+            was_killed
+        })
+    });
+}
+
+/// Peer 0 adds a stretch and is killed; peer 1 merges beside it, but nothing that does not exist.
+#[test]
+fn a_merge_ends_where_the_arena_ends() {
+    report("arena: killed: grow, beside merge", || {
+        kill_at_every_step(2, |k| {
+            let arena = Arena::new(4, 2, 0, 3);
+            let [a, b, c] = [0, 1, 2].map(|n| arena.take_part(n));
+            let mortal = mortal(&arena, 0, k, move || a.grow(2));
+            let whole = b.allocate(2);
+            let was_killed = mortal.join().unwrap().is_none();
+            free_but(&arena, &c, if whole.is_some() { 4 } else { 0 });
+            whole.into_iter().for_each(|block| b.free(block));
+            c.grow(2);
             all_free(&arena, &c);
             was_killed
         })

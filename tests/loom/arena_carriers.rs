@@ -75,6 +75,33 @@ fn what_is_sent_is_taken_once() {
     });
 }
 
+/// Two have the same descriptor, and whoever takes the block by it sends it on: the other one gets nothing.
+#[test]
+fn a_descriptor_leads_to_its_block_once() {
+    report("arena: two takers with one descriptor, the block sent on", || {
+        let outcomes = Outcomes::new();
+        let seen = outcomes.clone();
+        let explored = explore(3, move || {
+            let arena = Arena::new(1, 1, 2, 2);
+            let (a, b) = (arena.take_part(0), arena.take_part(1));
+            assert!(send(&a));
+            let take_and_send_on = |peer: &ArenaPeer| {
+                let item = peer.look(0).and_then(|descriptor| peer.take_by(descriptor))?;
+                let block = item.block().expect("no reference was sent");
+                assert_eq!(peer.read(block), 1);
+                Some(peer.send(1, block).is_ok())
+            };
+            let other = mortal(&arena, 0, None, move || take_and_send_on(&a));
+            let got = [take_and_send_on(&b), other.join().unwrap().unwrap()];
+            assert!(arena.is_filled(1));
+            assert_eq!(b.take(1).and_then(|item| item.block()).map(|block| b.read(block)), Some(1));
+            seen.saw(got);
+        });
+        outcomes.are_exactly(&[[Some(true), None], [None, Some(true)]]);
+        explored
+    });
+}
+
 /// Peer 0 is killed while it sends; peer 1 takes beside it, and peer 2 repairs.
 #[test]
 fn a_killed_sender_has_sent_its_block_or_not() {

@@ -1,16 +1,17 @@
 //! Shared blocks: each death costs the references that the dead one held, and the block is freed with the last one, once.
 
 use crate::arena::{all_free, free_but, mortal};
-use crate::support::report;
+use crate::support::{report, spawn};
 use skep::model::{
-    Arena, ArenaPeer, ArenaRef, Explored, explore, kill_at_every_step, kill_two_at_every_step, process,
+    Arena, ArenaBlock, ArenaPeer, ArenaRef, Explored, explore, kill_at_every_step, kill_two_at_every_step,
+    process,
 };
 
-/// Shares a block of a granule that says 7, by a reference of one more.
+/// Shares a block of a granule that says 7, by a reference in the granule before it: so repair passes the reference first.
 fn share(peer: &ArenaPeer) -> ArenaRef {
+    let reference = peer.allocate(0).expect("there is room");
     let block = peer.allocate(0).expect("there is room");
     peer.write(block, 7);
-    let reference = peer.allocate(0).expect("there is room");
     peer.share(block, reference)
 }
 
@@ -28,8 +29,8 @@ fn read_and_drop(peer: &ArenaPeer, reference: ArenaRef) {
 }
 
 /// Takes the granule where the shared block was, if it is free, and writes into it: a fault while anybody still reads it.
-fn reuse(peer: &ArenaPeer) {
-    if let Some(block) = peer.allocate_at(0, 0) {
+fn reuse(peer: &ArenaPeer, granule: u32) {
+    if let Some(block) = peer.allocate_at(granule, 0) {
         peer.write(block, 8);
         peer.free(block);
     }
@@ -45,7 +46,7 @@ fn the_last_reference_frees_the_block_once() {
             let second = give(&a, first, &b);
             let one = mortal(&arena, 0, None, move || read_and_drop(&a, first));
             let other = mortal(&arena, 1, None, move || read_and_drop(&b, second));
-            reuse(&c);
+            reuse(&c, 1);
             one.join().unwrap();
             other.join().unwrap();
             all_free(&arena, &c);
@@ -56,7 +57,7 @@ fn the_last_reference_frees_the_block_once() {
 #[test]
 fn references_are_added_and_dropped_at_once() {
     report("arena: add beside drop", || {
-        explore(3, || {
+        explore(2, || {
             let arena = Arena::new(4, 4, 1, 2);
             let (a, b) = (arena.take_part(0), arena.take_part(1));
             let first = share(&a);
@@ -80,7 +81,7 @@ fn references_are_added_and_dropped_at_once() {
 #[test]
 fn three_change_a_count_at_once() {
     report("arena: add beside drop and drop", || {
-        explore(2, || {
+        explore(1, || {
             let arena = Arena::new(8, 8, 1, 3);
             let [a, b, c] = [0, 1, 2].map(|n| arena.take_part(n));
             let first = share(&a);
@@ -103,21 +104,22 @@ fn three_change_a_count_at_once() {
 
 // --- killed ------------------------------------------------------------------------------------------------------
 
-/// Peer 0 and peer 1 have a reference each; peer 0 does something with its own and is killed at step k. Peer 1 does `beside`, and repairs in the middle; peer 2 repairs.
+/// Peer 0 and peer 1 have a reference each, and peer 0 a granule more; it does something with them and is killed at step k. Peer 1 does `beside`, and repairs in the middle; peer 2 repairs.
 /// Then nothing is left but what peer 1 says it holds.
 fn killed(
     preemptions: usize,
-    life: impl Fn(&ArenaPeer, ArenaRef) + Send + Sync + Clone + 'static,
+    life: impl Fn(&ArenaPeer, ArenaRef, ArenaBlock) + Send + Sync + Clone + 'static,
     beside: impl Fn(&ArenaPeer, ArenaRef) -> u32 + Send + Sync + Clone + 'static,
 ) -> Explored {
     kill_at_every_step(preemptions, move |k| {
         let arena = Arena::new(8, 8, 2, 3);
         let [a, b, c] = [0, 1, 2].map(|n| arena.take_part(n));
+        let spare = a.allocate(0).expect("there is room");
         let first = share(&a);
         let second = give(&a, first, &b);
         let life = life.clone();
         let mortal = mortal(&arena, 0, k, move || {
-            life(&a, first);
+            life(&a, first, spare);
             a
         });
         b.recover();
@@ -147,15 +149,14 @@ fn keep(peer: &ArenaPeer, reference: ArenaRef) -> u32 {
 /// Drops its reference.
 fn let_go(peer: &ArenaPeer, reference: ArenaRef) -> u32 {
     read_and_drop(peer, reference);
-    reuse(peer);
+    reuse(peer, 2);
     0
 }
 
 #[test]
 fn a_killed_adder_costs_no_reference_of_others() {
-    let add = |peer: &ArenaPeer, first: ArenaRef| {
-        let reference = peer.allocate_at(4, 0).expect("there is room");
-        peer.add(first, reference);
+    let add = |peer: &ArenaPeer, first: ArenaRef, spare: ArenaBlock| {
+        peer.add(first, spare);
     };
     report("arena: killed: add, beside a reader", || killed(2, add, keep));
     report("arena: killed: add, beside drop", || killed(2, add, let_go));
@@ -163,19 +164,19 @@ fn a_killed_adder_costs_no_reference_of_others() {
 
 #[test]
 fn a_killed_dropper_costs_no_reference_of_others() {
-    report("arena: killed: drop, beside a reader", || killed(2, read_and_drop, keep));
-    report("arena: killed: drop, beside the other last drop", || killed(2, read_and_drop, let_go));
+    let drop = |peer: &ArenaPeer, first: ArenaRef, _: ArenaBlock| read_and_drop(peer, first);
+    report("arena: killed: drop, beside a reader", || killed(2, drop, keep));
+    report("arena: killed: drop, beside the other last drop", || killed(2, drop, let_go));
 }
 
 #[test]
 fn a_killed_sender_of_a_reference_has_sent_it_or_not() {
-    let add_and_send = |peer: &ArenaPeer, first: ArenaRef| {
-        let reference = peer.allocate_at(4, 0).expect("there is room");
-        peer.send_reference(1, peer.add(first, reference)).expect("an empty place");
+    let add_and_send = |peer: &ArenaPeer, first: ArenaRef, spare: ArenaBlock| {
+        peer.send_reference(1, peer.add(first, spare)).expect("an empty place");
         peer.drop_reference(first);
     };
     report("arena: killed: add, send and drop, beside a reader", || killed(2, add_and_send, keep));
-    report("arena: killed: add, send and drop, beside drop", || killed(2, add_and_send, let_go));
+    report("arena: killed: add, send and drop, beside drop", || killed(1, add_and_send, let_go));
 }
 
 /// Peer 0 shares a block for the first time, and is killed; nobody else has heard of it.
@@ -185,13 +186,13 @@ fn a_killed_sharer_leaves_every_granule() {
         kill_at_every_step(2, |k| {
             let arena = Arena::new(4, 4, 1, 3);
             let [a, b, c] = [0, 1, 2].map(|n| arena.take_part(n));
-            let (block, reference) = (a.allocate(0).unwrap(), a.allocate(0).unwrap());
+            let (reference, block) = (a.allocate(0).unwrap(), a.allocate(0).unwrap());
             let mortal = mortal(&arena, 0, k, move || {
                 a.write(block, 7);
                 read_and_drop(&a, a.share(block, reference));
             });
             b.recover();
-            reuse(&b);
+            reuse(&b, 1);
             let was_killed = mortal.join().unwrap().is_none();
             all_free(&arena, &c);
             was_killed
@@ -220,7 +221,7 @@ fn a_killed_taker_of_a_reference_leaves_it_counted_once() {
                 reference.into_iter().for_each(|reference| read_and_drop(&b, reference));
             });
             c.recover();
-            reuse(&c);
+            reuse(&c, 1);
             next.join().unwrap();
             all_free(&arena, &c);
             lived.is_none()
@@ -242,10 +243,85 @@ fn a_killed_mender_of_references_is_followed_by_another() {
             }
             arena.died(0);
             let mender = mortal(&arena, 1, j, move || b.recover());
-            c.drop_reference(second);
-            reuse(&c);
+            read_and_drop(&c, second);
             let was_killed = mender.join().unwrap().is_none();
             all_free(&arena, &c);
+            [true, was_killed]
+        })
+    });
+}
+
+/// Two are killed while they drop the last two references; peer 2 repairs for both.
+#[test]
+fn two_killed_droppers_leave_every_granule() {
+    report("arena: two killed droppers", || {
+        kill_two_at_every_step(1, |k, j| {
+            let arena = Arena::new(4, 4, 1, 3);
+            let [a, b, c] = [0, 1, 2].map(|n| arena.take_part(n));
+            let first = share(&a);
+            let second = give(&a, first, &b);
+            let one = mortal(&arena, 0, k, move || a.drop_reference(first));
+            let other = mortal(&arena, 1, j, move || b.drop_reference(second));
+            let killed = [one, other].map(|thread| thread.join().unwrap().is_none());
+            all_free(&arena, &c);
+            killed
+        })
+    });
+}
+
+/// Peer 0 is killed while it drops, and who takes its place drops another reference, beside one who may still be helping with the first.
+#[test]
+fn a_successor_at_a_place_changes_counts_of_its_own() {
+    report("arena: killed dropper, its successor drops, beside drop", || {
+        kill_at_every_step(1, |k| {
+            let arena = Arena::new(4, 4, 1, 3);
+            let [a, b, c] = [0, 1, 2].map(|n| arena.take_part(n));
+            let first = share(&a);
+            let (second, third) = (give(&a, first, &b), give(&a, first, &c));
+            c.send_reference(0, third).expect("an empty place");
+            let places = arena.clone();
+            let changes = spawn(move || {
+                let was_killed = process(k, || a.drop_reference(first)).is_none();
+                if was_killed {
+                    places.died(0);
+                    let next = places.take_part(0);
+                    let third = next.take(0).and_then(|item| item.reference()).expect("it was sent");
+                    read_and_drop(&next, third);
+                }
+                was_killed
+            });
+            b.drop_reference(second);
+            let was_killed = changes.join().unwrap();
+            free_but(&arena, &c, if was_killed { 0 } else { 2 });
+            if was_killed {
+                all_free(&arena, &c);
+            }
+            was_killed
+        })
+    });
+}
+
+/// Peer 0 is killed while it drops; who takes its place repairs first, and is killed too; then the next one.
+#[test]
+fn a_killed_successor_is_followed_by_another() {
+    report("arena: killed dropper, killed successor", || {
+        kill_two_at_every_step(1, |k, j| {
+            let arena = Arena::new(4, 4, 1, 2);
+            let (a, b) = (arena.take_part(0), arena.take_part(1));
+            let first = share(&a);
+            let second = give(&a, first, &b);
+            if process(k, || a.drop_reference(first)).is_some() {
+                return [false, false];
+            }
+            arena.died(0);
+            let places = arena.clone();
+            let was_killed = process(j, || places.take_part(0)).map(ArenaPeer::leave).is_none();
+            if was_killed {
+                arena.died(0);
+            }
+            free_but(&arena, &b, 2);
+            read_and_drop(&b, second);
+            all_free(&arena, &b);
             [true, was_killed]
         })
     });

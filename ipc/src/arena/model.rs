@@ -198,7 +198,12 @@ impl ArenaPeer {
 
     /// Gives a block back. Panics if it is not this participant's.
     pub fn free(&self, block: ArenaBlock) {
-        assert!(self.blocks().free(block.0).is_some(), "a block that is held can be freed");
+        assert!(self.try_free(block), "a block that is held can be freed");
+    }
+
+    /// Gives a block back. False: it is not this participant's, or not any more.
+    pub fn try_free(&self, block: ArenaBlock) -> bool {
+        self.blocks().free(block.0).is_some()
     }
 
     /// Where a block begins.
@@ -254,11 +259,25 @@ impl ArenaPeer {
 
     /// Takes what lies in a place, which is this participant's: nobody else who lives takes out of it meanwhile.
     pub fn take(&self, place: usize) -> Option<ArenaItem> {
-        let place = &self.memory().places[place];
-        let (index, generation) = described(place.load(Acquire))?;
-        let taken = self.blocks().take(index, generation, Takers::One);
-        let (block, phase) = taken.expect("what lies in a place can be taken");
-        place.store(0, Release);
+        let descriptor = self.look(place)?;
+        let item = self.accept(descriptor, Takers::One).expect("what lies in a place can be taken");
+        self.memory().places[place].store(0, Release);
+        Some(item)
+    }
+
+    /// The descriptor that lies in a place, for [`take_by`](Self::take_by).
+    pub fn look(&self, place: usize) -> Option<u64> {
+        Some(self.memory().places[place].load(Acquire)).filter(|&descriptor| descriptor != 0)
+    }
+
+    /// Takes what a descriptor leads to, which others may have too, if nobody has taken it yet.
+    pub fn take_by(&self, descriptor: u64) -> Option<ArenaItem> {
+        self.accept(descriptor, Takers::Many)
+    }
+
+    fn accept(&self, descriptor: u64, takers: Takers) -> Option<ArenaItem> {
+        let (index, generation) = described(descriptor)?;
+        let (block, phase) = self.blocks().take(index, generation, takers)?;
         Some(match phase {
             Phase::Ref => ArenaItem::Reference(ArenaRef(block)),
             _ => ArenaItem::Block(ArenaBlock(block)),
