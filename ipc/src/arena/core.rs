@@ -108,10 +108,24 @@ impl Core {
         self.look_for(order)
     }
 
-    /// The same, waiting until there is one; `None` when the time is over.
+    /// The same, waiting until there is one; `None` when the time is over, or as soon as `is_over` after [`wake_all`](Self::wake_all).
     #[cold]
-    pub(super) fn allocate_until(&self, order: u32, until: Until) -> Option<Block> {
-        wait(&self.control.space.0, until, || self.allocate(order), || self.recover() > 0)
+    pub(super) fn allocate_until(
+        &self,
+        order: u32,
+        until: Until,
+        is_over: impl Fn() -> bool,
+    ) -> Option<Block> {
+        let look = || {
+            let block = self.allocate(order);
+            (block.is_some() || is_over()).then_some(block)
+        };
+        wait(&self.control.space.0, until, look, || self.recover() > 0).flatten()
+    }
+
+    /// Wakes those who wait for memory.
+    pub(crate) fn wake_all(&self) {
+        self.control.space.0.wake(u32::MAX);
     }
 
     /// Where the hints point; then everywhere; then in a new stretch; then in what the dead have left.
@@ -187,6 +201,17 @@ impl Core {
         None
     }
 
+    /// Keeps so much of a block of mine, and gives the rest back.
+    #[inline]
+    pub(super) fn shrink(&self, block: Block, order: u32) -> Block {
+        if block.order <= order {
+            return block;
+        }
+        let kept = self.cut(block, order);
+        self.wake_all();
+        kept
+    }
+
     // --- free ------------------------------------------------------------------------------------------------------
 
     /// Gives a block of mine back. False: it is not mine, or not any more.
@@ -213,7 +238,7 @@ impl Core {
         if is_kept != Some(true) {
             self.ground.hint(found);
         }
-        self.control.space.0.wake(u32::MAX);
+        self.wake_all();
     }
 
     // --- carriers and references -----------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ use crate::sync::{AcqRel, Acquire, LINE, Relaxed, Release};
 use crate::table::Table;
 use crate::wait::WaitWord;
 use bytemuck::{Pod, Zeroable};
+use std::ops::Range;
 
 /// The longest name of a queue.
 pub(crate) const NAME_BYTES: usize = 104;
@@ -72,6 +73,25 @@ impl Ground {
             let is_within = self.blocks(0).fits(index, 0) && index < self.end();
             is_within.then_some((index, generation))
         })
+    }
+
+    /// The largest order of which there can be a block besides the queues, which stay as long as the arena.
+    pub(super) fn largest_order(&self) -> u32 {
+        let (blocks, end) = (self.blocks(0), u64::from(self.plan().granules));
+        let queues: Vec<_> = self
+            .leads()
+            .map(|(index, _)| u64::from(index)..u64::from(index) + (1 << blocks.word(index).order()))
+            .collect();
+        let has_place = |&order: &u32| {
+            let (bytes, mut start) = (1_u64 << order, 0);
+            while start + bytes <= end {
+                let in_the_way = |queue: &&Range<u64>| queue.start < start + bytes && start < queue.end;
+                let Some(queue) = queues.iter().find(in_the_way) else { return true };
+                start = queue.end.next_multiple_of(bytes);
+            }
+            false
+        };
+        (0..=self.plan().granules.ilog2()).rev().find(has_place).unwrap_or(0)
     }
 
     /// A queue's geometry, if its block has room for what its title says.

@@ -133,8 +133,8 @@ pub enum EncodeError {
     /// It holds a handle twice, or one that was sent before.
     #[error("it holds a handle whose block was sent already")]
     Sent,
-    /// It is larger than any block of the arena.
-    #[error("it takes more than the arena's largest block, which has {largest} bytes")]
+    /// It is larger than any block that the arena can have besides its queues.
+    #[error("it takes more than the arena's largest block, which has {largest} bytes: create it larger")]
     TooLarge {
         /// The most that the arena can give at once.
         largest: usize,

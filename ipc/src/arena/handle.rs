@@ -273,7 +273,7 @@ impl Arena {
         let block = match self.patience {
             None => core.allocate(order),
             Some(timeout) => {
-                core.allocate(order).or_else(|| core.allocate_until(order, Until::after(timeout)))
+                core.allocate(order).or_else(|| core.allocate_until(order, Until::after(timeout), || false))
             }
         };
         Ok(Owned::new(core.clone(), block.ok_or(AllocError::Full { bytes })?))

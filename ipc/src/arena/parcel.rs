@@ -54,12 +54,14 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// Encodes a value for the carriers of an arena; `hint` says how many bytes it may take. Waits until `until` for memory, if there is an until.
+    /// Encodes a value for the carriers of an arena; `hint` says how many bytes it may take. Waits until `until` for memory, if there is an until, and no
+    /// longer than until `is_over`.
     pub(crate) fn new(
         core: &Arc<Core>,
         value: &impl Serialize,
         hint: usize,
         until: Option<Until>,
+        is_over: impl Fn() -> bool,
     ) -> Result<Packed, EncodeError> {
         let mut room = None;
         loop {
@@ -79,7 +81,7 @@ impl Packed {
                 (Err(EncodeError::Full { bytes }), Some(until)) => {
                     drop(sink);
                     let order = core.plan().order(bytes, 1);
-                    let block = order.and_then(|order| core.allocate_until(order, until));
+                    let block = order.and_then(|order| core.allocate_until(order, until, &is_over));
                     room = Some(block.ok_or(EncodeError::Full { bytes })?);
                 }
                 (finished, _) => return finished,
@@ -121,12 +123,14 @@ struct Sink<'a> {
     len: usize,
     inline: [u8; INLINE],
     block: Option<Block>,
+    /// There was no memory for more bytes: they are counted, so that whoever waits knows for how much.
+    is_starved: bool,
     failure: Option<EncodeError>,
 }
 
 impl<'a> Sink<'a> {
     fn new(core: &'a Arc<Core>, hint: usize) -> Self {
-        Sink { core, hint, len: 0, inline: [0; INLINE], block: None, failure: None }
+        Sink { core, hint, len: 0, inline: [0; INLINE], block: None, is_starved: false, failure: None }
     }
 
     fn room(&self) -> usize {
@@ -140,34 +144,56 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Makes room for `more` bytes in all.
+    /// Makes room for so many bytes in all.
     #[cold]
     fn grow(&mut self, bytes: usize) -> Result<(), EncodeError> {
         let plan = self.core.plan();
+        let order = self.order(bytes)?;
         // A value that begins longer than inline probably gets as long as the one before.
-        let wanted = if self.block.is_none() { bytes.max(self.hint) } else { bytes };
-        let largest = plan.block_bytes(plan.granules.ilog2());
-        let order = plan.order(wanted, 1).or_else(|| plan.order(bytes, 1));
-        let order = order.ok_or(EncodeError::TooLarge { largest })?;
-        let larger = self.core.allocate(order).ok_or(EncodeError::Full { bytes })?;
+        let hinted =
+            if self.block.is_none() { plan.order(self.hint, 1).filter(|&h| h > order) } else { None };
+        let larger =
+            hinted.and_then(|hinted| self.core.allocate(hinted)).or_else(|| self.core.allocate(order));
+        let larger = larger.ok_or(EncodeError::Full { bytes })?;
         let (from, to) = (self.base(), self.core.address(larger.index));
         // SAFETY: `len` bytes were written at `from`; the larger block is ours alone, and longer.
         unsafe { to.copy_from_nonoverlapping(from, self.len) };
-        if let Some(smaller) = self.block.replace(larger) {
-            self.core.free(smaller);
-        }
+        self.give_up(Some(larger));
         Ok(())
     }
 
+    /// The order of a block for so many bytes.
+    fn order(&self, bytes: usize) -> Result<u32, EncodeError> {
+        let (plan, largest) = (self.core.plan(), || self.core.ground().largest_order());
+        let order = plan.order(bytes, 1).filter(|&order| order <= largest());
+        order.ok_or_else(|| EncodeError::TooLarge { largest: plan.block_bytes(largest()) })
+    }
+
+    /// Frees the block, and takes another one instead.
+    fn give_up(&mut self, instead: Option<Block>) {
+        if let Some(block) = std::mem::replace(&mut self.block, instead) {
+            self.core.free(block);
+        }
+    }
+
+    /// Makes room for `more` bytes, unless there is no memory.
     fn reserve(&mut self, more: usize) -> postcard::Result<()> {
         let bytes = self.len.saturating_add(more);
-        if bytes > self.room()
-            && let Err(failure) = self.grow(bytes)
-        {
-            self.failure = Some(failure);
-            return Err(postcard::Error::SerializeBufferFull);
+        if bytes <= self.room() || self.is_starved {
+            return Ok(());
         }
-        Ok(())
+        match self.grow(bytes) {
+            Ok(()) => Ok(()),
+            Err(EncodeError::Full { .. }) => {
+                self.is_starved = true;
+                self.give_up(None);
+                Ok(())
+            }
+            Err(failure) => {
+                self.failure = Some(failure);
+                Err(postcard::Error::SerializeBufferFull)
+            }
+        }
     }
 
     /// Adds the table, and marks the block as sent.
@@ -175,17 +201,22 @@ impl<'a> Sink<'a> {
         let (len, handles) = (self.len, cargo.entries().len());
         let too_large = || EncodeError::TooLarge { largest: u32::MAX as usize };
         let length = u32::try_from(len).map_err(|_| too_large())?;
-        if handles > 0 {
-            let bytes = table_offset(len) + handles * 8;
-            if self.block.is_none() || bytes > self.room() {
-                self.grow(bytes)?;
-            }
+        let bytes = if handles > 0 { table_offset(len) + handles * 8 } else { len };
+        if self.is_starved {
+            return self.order(bytes).and(Err(EncodeError::Full { bytes }));
+        }
+        if handles > 0 && (self.block.is_none() || bytes > self.room()) {
+            self.grow(bytes)?;
         }
         let mut parcel =
             Parcel { len: length, handles: NO_BLOCK, index: 0, generation: 0, bytes: self.inline };
         let Some(block) = self.block else {
             return Ok(Packed { core: core.clone(), parcel, message: None, cargo });
         };
+        // It may have got a block as large as the value before needed.
+        let order = core.plan().order(bytes, 1).unwrap_or(block.order);
+        let block = core.shrink(block, order);
+        self.block = Some(block);
         for (number, entry) in cargo.entries().enumerate() {
             // SAFETY: within the block, which is ours alone, and 8-aligned as blocks are.
             unsafe {
@@ -208,9 +239,7 @@ impl<'a> Sink<'a> {
 
 impl Drop for Sink<'_> {
     fn drop(&mut self) {
-        if let Some(block) = self.block.take() {
-            self.core.free(block);
-        }
+        self.give_up(None);
     }
 }
 
@@ -225,6 +254,10 @@ impl Flavor for &mut Sink<'_> {
     #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
         self.reserve(bytes.len())?;
+        if self.is_starved {
+            self.len = self.len.saturating_add(bytes.len());
+            return Ok(());
+        }
         let (base, len) = (self.base(), self.len);
         // SAFETY: `reserve` has made room behind the `len` bytes that were written.
         unsafe { base.add(len).copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };

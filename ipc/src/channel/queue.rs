@@ -194,6 +194,7 @@ impl<T> Queue<T> {
     /// Closes the queue for all participants: nothing can be put any more, what was put can still be got. Wakes everybody.
     pub fn close(&self) {
         self.end.port.close();
+        self.end.arena.core().wake_all(); // who waits for memory to put
     }
 
     /// Whether the queue was closed.
@@ -274,8 +275,9 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
         if self.is_closed() {
             return Err(SendValueError::Closed(value));
         }
-        let packed = match Packed::new(core, &value, self.hint.get(), until) {
+        let packed = match Packed::new(core, &value, self.hint.get(), until, || self.is_closed()) {
             Ok(packed) => packed,
+            Err(EncodeError::Full { .. }) if self.is_closed() => return Err(SendValueError::Closed(value)),
             Err(EncodeError::Full { .. }) => return Err(SendValueError::Full(value)),
             Err(reason) => return Err(SendValueError::NotEncoded { value, reason }),
         };
