@@ -85,7 +85,7 @@ impl Scene {
 }
 
 fn refused(put: Result<(), SendValueError<Value>>) -> SendValueError<Value> {
-    put.err().expect("the value cannot be put")
+    put.expect_err("the value cannot be put")
 }
 
 #[test]
@@ -97,9 +97,9 @@ fn a_full_queue_hands_the_value_back() {
         let free = scene.arena.free_bytes();
         let error = refused(scene.queue.try_put(value));
         assert!(matches!(error, SendValueError::Full(_)), "{error}");
-        let error = refused(scene.queue.put_timeout(error.into_value(), SHORT));
+        let error = refused(scene.queue.put_timeout(error.into_value().unwrap(), SHORT));
         assert!(matches!(error, SendValueError::Full(_)), "{error}");
-        let value = error.into_value();
+        let value = error.into_value().unwrap();
         assert_eq!((*value.owned, &value.counted[..]), (7, &b"shared"[..]));
         assert_eq!(scene.arena.free_bytes(), free);
     }
@@ -113,7 +113,7 @@ fn a_closed_queue_hands_the_value_back() {
     let free = scene.arena.free_bytes();
     let error = refused(scene.queue.put(value));
     assert!(matches!(error, SendValueError::Closed(_)), "{error}");
-    scene.comes_back(error.into_value(), free);
+    scene.comes_back(error.into_value().unwrap(), free);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_value_whose_serialize_fails_comes_back() {
             matches!(&error, SendValueError::NotEncoded { reason: EncodeError::Serialize { .. }, .. }),
             "{error}"
         );
-        scene.comes_back(error.into_value(), free);
+        scene.comes_back(error.into_value().unwrap(), free);
     }
 }
 
@@ -163,7 +163,7 @@ fn a_value_with_a_handle_of_another_arena_comes_back() {
             "{error}"
         );
         assert_eq!((scene.arena.free_bytes(), another.arena.free_bytes()), free);
-        let value = error.into_value();
+        let value = error.into_value().unwrap();
         assert_eq!((*value.owned, &value.counted[..]), (7, &b"shared"[..]));
     }
     assert_eq!((scene.shared.count(), another.shared.count()), (1, 1));
@@ -192,7 +192,7 @@ fn a_value_with_one_handle_twice_comes_back() {
     let error = queue.put(twice).err().unwrap();
     assert!(matches!(&error, SendValueError::NotEncoded { reason: EncodeError::Sent, .. }), "{error}");
     assert_eq!(queue.arena().free_bytes(), free);
-    let Twice(owned, _) = error.into_value();
+    let Twice(owned, _) = error.into_value().unwrap();
     assert_eq!(*owned, 7);
     queue.put(Twice(owned, false)).map_err(|e| e.to_string()).unwrap();
     assert_eq!(*queue.get().unwrap().0, 7);
@@ -221,9 +221,9 @@ fn a_value_for_which_there_is_no_memory_now_comes_back() {
     let free = scene.arena.free_bytes();
     let error = refused(scene.queue.try_put(value));
     assert!(matches!(error, SendValueError::Full(_)), "{error}");
-    let error = refused(scene.queue.put_timeout(error.into_value(), SHORT));
+    let error = refused(scene.queue.put_timeout(error.into_value().unwrap(), SHORT));
     assert!(matches!(error, SendValueError::Full(_)), "{error}");
-    scene.comes_back(error.into_value(), free);
+    scene.comes_back(error.into_value().unwrap(), free);
     drop(rest);
 }
 
@@ -344,7 +344,7 @@ fn a_forked_childs_copies_free_and_give_back_nothing() {
         assert!(Queue::<Value>::open_in(&arena, "values").is_err());
         let error = queue.try_put(value.take().unwrap()).err().unwrap();
         assert!(matches!(error, SendValueError::Forked(_)));
-        let Value { owned, counted, .. } = error.into_value();
+        let Value { owned, counted, .. } = error.into_value().unwrap();
         assert!(matches!(owned.share().err(), Some(AllocError::Forked)));
         assert_eq!(counted.into_descriptor(), None);
         assert!(lease.take().unwrap().ack().is_err());

@@ -12,7 +12,7 @@
 //! | S1 | split: upper half's word := `Held` by me, of half the order | |
 //! | S2 | word := half the order (Release): the upper half is a block of its own, and mine | |
 //! | S3 | upper half's word := `Free` (Release) | A1 |
-//! | F1 | free: CAS `Held` by me → `Free`, next generation (AcqRel) | A1 |
+//! | F1 | free: word, which is `Held` by me := `Free`, next generation (Release) | A1 |
 //! | M1 | merge a block of mine: CAS its buddy's word, `Free` and of the same order, to `Held` by me (AcqRel) | F1 |
 //! | M2 | the lower one's word := twice the order (Release): it covers the upper one | |
 //! | M3 | the upper one's word := `Interior` (Release) | |
@@ -178,10 +178,13 @@ impl<'a> Blocks<'a> {
     #[inline]
     pub(crate) fn free(&self, block: Block) -> Option<Found> {
         let held = block.held_by(self.me);
+        if self.word(block.index) != held {
+            return None;
+        }
         let free = held.next(Phase::Free, None);
-        let was_mine = self.change(block.index, held, free); // F1 pairs with A1
+        self.set(block.index, free); // F1 pairs with A1; between the look and this nobody else changes it (invariant 2)
         fault::point("free: freed");
-        was_mine.then_some(Found { index: block.index, word: free })
+        Some(Found { index: block.index, word: free })
     }
 
     // --- merging -------------------------------------------------------------------------------------------------
@@ -191,10 +194,11 @@ impl<'a> Blocks<'a> {
         while block.order < MAX_ORDER {
             let buddy = block.index ^ (1 << block.order);
             let room = u64::from(buddy.max(block.index)) + (1 << block.order) <= u64::from(end);
-            let Some(found) = self.find_at(buddy, block.order) else { break };
-            if !room || found.word.order() != block.order {
-                break;
+            if !room {
+                break; // what is not committed is not touched
             }
+            let found = self.find_at(buddy, block.order).filter(|found| found.word.order() == block.order);
+            let Some(found) = found else { break };
             let Some(buddy) = self.claim(found) else { break }; // M1
             let (lower, upper) = if buddy.index < block.index { (buddy, block) } else { (block, buddy) };
             let merged = Block { order: block.order + 1, ..lower };
@@ -204,6 +208,14 @@ impl<'a> Blocks<'a> {
             block = merged;
         }
         block
+    }
+
+    /// Whether a free block has a free buddy: one that has not is left alone, since whoever looks meanwhile would take it for somebody's.
+    fn is_mergeable(&self, index: u32, order: u32, end: u32) -> bool {
+        let buddy = index ^ (1 << order);
+        let room = u64::from(buddy) + (1 << order) <= u64::from(end);
+        room && order < MAX_ORDER
+            && self.find_at(buddy, order).is_some_and(|found| found.word.order() == order)
     }
 
     /// Calls `visit` with each block that begins below `end`, until it says that it has seen enough.
@@ -241,7 +253,7 @@ impl<'a> Blocks<'a> {
     pub(crate) fn sweep(&self, order: u32, end: u32, mut freed: impl FnMut(Found)) -> Option<Block> {
         let mut taken = None;
         self.walk(end, |index, word| {
-            if !word.is(Phase::Free) {
+            if !word.is(Phase::Free) || word.order() < order && !self.is_mergeable(index, word.order(), end) {
                 return false;
             }
             let Some(block) = self.claim(Found { index, word }) else { return false };

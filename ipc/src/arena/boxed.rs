@@ -7,6 +7,7 @@ use super::handle::Arena;
 use super::owned::Owned;
 use super::packing::{self, Handle};
 use super::shareable::Shareable;
+use super::unpacking;
 use bytemuck::Pod;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -169,7 +170,7 @@ impl<S: Shareable + ?Sized> Serialize for ShmBox<S> {
 /// Only within a queue or a task of its arena.
 impl<'de, S: Shareable + ?Sized> Deserialize<'de> for ShmBox<S> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (core, lead) = packing::unpack::<S, D>(deserializer, Hold::Alone)?;
+        let (core, lead) = unpacking::unpack::<S, D>(deserializer, Hold::Alone)?;
         Ok(ShmBox::new(Owned::new(core, lead.block), lead.len))
     }
 }

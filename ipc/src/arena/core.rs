@@ -172,13 +172,21 @@ impl Core {
     }
 
     fn sweep(&self, order: u32) -> Option<Block> {
-        let block = self.blocks.sweep(order, self.ground.end(), |found| self.ground.hint(found))?;
+        let look = || self.blocks.sweep(order, self.ground.end(), |found| self.offer(found));
+        // Another one's sweep may have had in its hands for a moment what this one was looking for.
+        let block = look().or_else(look)?;
         Some(self.cut(block, order))
     }
 
     /// A block of mine, cut down to an order.
     fn cut(&self, block: Block, order: u32) -> Block {
-        self.blocks.split(block, order, |found| self.ground.hint(found))
+        self.blocks.split(block, order, |found| self.offer(found))
+    }
+
+    /// Tells everybody of a free block, and those who wait for one.
+    fn offer(&self, found: Found) {
+        self.ground.hint(found);
+        self.wake_all();
     }
 
     /// Commits stretches until there is a block of that order, or no more memory.
@@ -255,8 +263,7 @@ impl Core {
             return None;
         }
         let sent = self.send(block, phase)?;
-        let word = self.blocks.word(sent.index);
-        self.blocks.disown(sent.index, word).then_some(sent)
+        self.blocks.disown(sent, phase).then_some(sent)
     }
 
     /// Something of mine lies where repair finds it, and none of my handles has it.
@@ -287,6 +294,14 @@ impl Core {
                 self.blocks.discard(reference, |found| self.keep(found));
                 Err(why)
             }
+        }
+    }
+
+    /// Frees a block of mine, or drops a reference.
+    pub(super) fn let_go_of(&self, block: Block, phase: Phase) {
+        match phase {
+            Phase::Ref => self.drop_reference(block),
+            _ => drop(self.free(block)),
         }
     }
 

@@ -5,9 +5,11 @@ use super::core::Core;
 use super::descriptor::{self, Descriptor, Hold, Lead};
 use super::error::{AllocError, DescriptorError};
 use super::handle::Arena;
+use super::owned;
 use super::packing::{self, Handle};
 use super::shareable::Shareable;
 use super::sharing::Uncounted;
+use super::unpacking;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::marker::PhantomData;
@@ -100,7 +102,7 @@ impl<S: Shareable + ?Sized> Deref for ShmArc<S> {
 
 impl<S: Shareable + ?Sized> Drop for ShmArc<S> {
     fn drop(&mut self) {
-        if self.core.is_own() {
+        if self.core.is_own() && !owned::is_carried(&self.core, self.reference) {
             self.core.drop_reference(self.reference);
         }
     }
@@ -129,7 +131,7 @@ impl<S: Shareable + ?Sized> Serialize for ShmArc<S> {
 /// Only within a queue or a task of its arena.
 impl<'de, S: Shareable + ?Sized> Deserialize<'de> for ShmArc<S> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (core, lead) = packing::unpack::<S, D>(deserializer, Hold::Counted)?;
+        let (core, lead) = unpacking::unpack::<S, D>(deserializer, Hold::Counted)?;
         Ok(ShmArc::new(core, lead.block, lead.data, lead.len))
     }
 }

@@ -64,8 +64,46 @@ pub(super) struct Lead {
     pub(super) len: usize,
 }
 
-/// Follows a descriptor to a block that lies in a carrier, without taking it.
-pub(super) fn follow<S: Shareable + ?Sized>(
+/// What a block of ours leads to, if it is what its description says.
+pub(super) fn lead<S: Shareable + ?Sized>(
+    core: &Core,
+    block: Block,
+    phase: Phase,
+    kind: u64,
+    len: u64,
+    hold: Hold,
+) -> Result<Lead, DescriptorError> {
+    if kind != hold.kind::<S>() || phase != hold.phase() {
+        return Err(DescriptorError::OtherType);
+    }
+    let blocks = core.blocks();
+    let (data, order) = match hold {
+        Hold::Alone => (block.index, block.order),
+        Hold::Counted => {
+            let data = blocks.target(block.index);
+            let shared = blocks.word(data);
+            if !shared.is(Phase::Shared) || !blocks.fits(data, shared.order()) {
+                return Err(DescriptorError::Stale);
+            }
+            (data, shared.order())
+        }
+    };
+    let len = usize::try_from(len).map_err(|_| DescriptorError::OutOfBounds)?;
+    let bytes = len.checked_mul(size_of::<S::Item>()).ok_or(DescriptorError::OutOfBounds)?;
+    let items = core.address(data).as_ptr().cast::<S::Item>();
+    if bytes > core.plan().block_bytes(order) || !S::is_possible(len) || !items.is_aligned() {
+        return Err(DescriptorError::OutOfBounds);
+    }
+    // SAFETY: within the block, and aligned, as just checked; the block is ours, or shared, so nobody writes there.
+    let items = unsafe { std::slice::from_raw_parts(items, len) };
+    if !S::check(items) {
+        return Err(DescriptorError::OtherType);
+    }
+    Ok(Lead { block, data, len })
+}
+
+/// Takes what a descriptor leads to, once. If it is not what the descriptor says, it stays where it was.
+pub(super) fn take<S: Shareable + ?Sized>(
     core: &Core,
     descriptor: &Descriptor,
     hold: Hold,
@@ -79,51 +117,11 @@ pub(super) fn follow<S: Shareable + ?Sized>(
     if descriptor.kind != hold.kind::<S>() {
         return Err(DescriptorError::OtherType);
     }
-    let Descriptor { index, generation, .. } = *descriptor;
-    let blocks = core.blocks();
-    let word = blocks.may_be_taken(index, generation).ok_or(DescriptorError::Stale)?;
-    let is_reference = matches!(word.phase(), Phase::Ref | Phase::SentRef);
-    if is_reference != (hold == Hold::Counted) {
-        return Err(DescriptorError::OtherType);
-    }
-    let (data, order) = match hold {
-        Hold::Alone => (index, word.order()),
-        Hold::Counted => {
-            let data = blocks.target(index);
-            let shared = blocks.word(data);
-            if !shared.is(Phase::Shared) || !blocks.fits(data, shared.order()) {
-                return Err(DescriptorError::Stale);
-            }
-            (data, shared.order())
-        }
-    };
-    let (plan, item) = (core.plan(), size_of::<S::Item>());
-    let len = usize::try_from(descriptor.len).map_err(|_| DescriptorError::OutOfBounds)?;
-    let bytes = len.checked_mul(item).ok_or(DescriptorError::OutOfBounds)?;
-    let address = core.address(data);
-    let is_within = bytes <= plan.block_bytes(order)
-        && S::is_possible(len)
-        && address.as_ptr().align_offset(align_of::<S::Item>()) == 0;
-    if !is_within {
-        return Err(DescriptorError::OutOfBounds);
-    }
-    // SAFETY: within the block, and aligned, as just checked; whoever sent it does not write there any more.
-    let items = unsafe { std::slice::from_raw_parts(address.as_ptr().cast::<S::Item>(), len) };
-    if !S::check(items) {
-        return Err(DescriptorError::OtherType);
-    }
-    Ok(Lead { block: Block { index, generation, order: word.order() }, data, len })
-}
-
-/// Takes what a descriptor leads to, once.
-pub(super) fn take<S: Shareable + ?Sized>(
-    core: &Core,
-    descriptor: &Descriptor,
-    hold: Hold,
-) -> Result<Lead, DescriptorError> {
-    let lead = follow::<S>(core, descriptor, hold)?;
-    match core.blocks().take(lead.block.index, lead.block.generation, Takers::Many) {
-        Some((block, phase)) if phase == hold.phase() => Ok(Lead { block, ..lead }),
-        _ => Err(DescriptorError::Stale),
-    }
+    let Descriptor { index, generation, kind, len, .. } = *descriptor;
+    let taken = core.blocks().take(index, generation, Takers::Many);
+    let (block, phase) = taken.ok_or(DescriptorError::Stale)?;
+    lead::<S>(core, block, phase, kind, len, hold).inspect_err(|_| {
+        core.blocks().put_back(block, phase);
+        core.blocks().disown(block, phase);
+    })
 }

@@ -70,7 +70,8 @@ impl Ground {
         let words = self.control().queues.iter().map(|word| word.load(Acquire)); // pairs with the CAS in `create`
         words.take_while(|&word| word != 0).filter_map(|word| {
             let (index, generation) = ((word as u32).wrapping_sub(1), (word >> 32) as u32);
-            let is_within = self.blocks(0).fits(index, 0) && index < self.end();
+            // A title is two granules long, or one.
+            let is_within = self.blocks(0).fits(index, self.plan().order(LINE, LINE)?) && index < self.end();
             is_within.then_some((index, generation))
         })
     }

@@ -88,6 +88,9 @@ pub enum SendValueError<T> {
         /// What is wrong with it.
         reason: EncodeError,
     },
+    /// A handle in it is still there after the value was dropped, as behind an `Rc`; so its block could not go. The value is dropped, and what it alone had is free.
+    #[error("a handle in the value was kept, so that its block could not go: values must own their handles")]
+    HandleKept,
     /// The handle was inherited through `fork()`.
     #[error(
         "this handle belongs to the process that forked: attach anew in the child, by name or descriptor"
@@ -99,14 +102,15 @@ pub enum SendValueError<T> {
 }
 
 impl<T> SendValueError<T> {
-    /// The value that was refused.
-    pub fn into_value(self) -> T {
+    /// The value that was refused; `None` for [`HandleKept`](Self::HandleKept).
+    pub fn into_value(self) -> Option<T> {
         match self {
+            SendValueError::HandleKept => None,
             SendValueError::Full(value)
             | SendValueError::Closed(value)
             | SendValueError::NotEncoded { value, .. }
             | SendValueError::Forked(value)
-            | SendValueError::Corrupt(value) => value,
+            | SendValueError::Corrupt(value) => Some(value),
         }
     }
 }

@@ -40,6 +40,9 @@ impl Ground {
         let mut ground = Ground { segment, plan, id: 0, step: 0, custody };
         let fixed = &ground.control().fixed.0;
         let (id, step) = (fixed.id.load(Relaxed), fixed.step.load(Relaxed));
+        if fixed.is_private.load(Relaxed) != 0 && matches!(ground.custody, Custody::Everybody) {
+            ground.custody = Custody::Another;
+        }
         ground.id = id;
         ground.step = u32::try_from(step).unwrap_or(u32::MAX).max(1);
         Ok(ground)

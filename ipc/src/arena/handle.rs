@@ -12,6 +12,7 @@ use super::string::ShmString;
 use super::vec::ShmVec;
 use super::word::{MAX_PEERS, Phase, Word};
 use crate::error::Error;
+use crate::header::PAGE_BYTES;
 use crate::segment::{Segment, open_or_create};
 use crate::sync::{AtomicU64, Relaxed};
 use crate::sys::{self, Advice};
@@ -147,10 +148,12 @@ impl ArenaOptions {
         let first = Plan::new(self.smallest, self.bytes).ok_or_else(impossible)?.granules;
         let [words, memory] = plan.stretch(0, first);
         let ranges = [0..plan.words(), words, memory];
+        let is_private = matches!(custody, Custody::Mine(_));
         let init = |body: NonNull<u8>| {
             // SAFETY: the body begins with the control page, committed and zeroed, which nobody else sees yet.
             let control: &Control = unsafe { body.cast().as_ref() };
             control.fixed.0.id.store(RandomState::new().build_hasher().finish(), Relaxed);
+            control.fixed.0.is_private.store(u64::from(is_private), Relaxed);
             control.fixed.0.step.store(u64::from(first), Relaxed);
             control.extent.0.0.store(u64::from(first), Relaxed);
             found(body, plan, first);
@@ -161,7 +164,12 @@ impl ArenaOptions {
         let arena = Arena::join(segment, custody)?;
         for advice in self.advice.into_iter().flatten() {
             let bytes = (first as usize) << plan.shift;
-            sys::advise(arena.core.address(0), bytes.next_multiple_of(sys::page_size()), advice)?;
+            let advised =
+                sys::advise(arena.core.address(0), bytes.next_multiple_of(sys::page_size()), advice);
+            if let Err(error) = advised {
+                name.map(Segment::unlink).transpose()?;
+                return Err(error);
+            }
         }
         Ok(arena)
     }
@@ -268,7 +276,8 @@ impl Arena {
         }
         let largest = plan.block_bytes(plan.granules.ilog2());
         let too_large = AllocError::TooLarge { bytes: bytes.unwrap_or(usize::MAX), largest };
-        let bytes = bytes.ok_or(too_large)?;
+        // Blocks are aligned to a page at most.
+        let bytes = bytes.filter(|_| align as u64 <= PAGE_BYTES).ok_or(too_large)?;
         let order = plan.order(bytes, align).ok_or(too_large)?;
         let block = match self.patience {
             None => core.allocate(order),

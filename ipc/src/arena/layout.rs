@@ -44,6 +44,8 @@ pub(super) struct Fixed {
     pub(super) id: AtomicU64,
     /// How many granules a stretch has.
     pub(super) step: AtomicU64,
+    /// Not 0: one process knows carriers that lie elsewhere, and alone may repair.
+    pub(super) is_private: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Control>() as u64 <= PAGE_BYTES);

@@ -2,7 +2,7 @@
 //!
 //! - `word.rs`, `blocks.rs`, `extent.rs`, `sharing.rs`, `mend.rs`: the protocol, which models check
 //! - `layout.rs`, `hints.rs`, `cache.rs`, `ground.rs`, `core.rs`: where its words are, and how a free block is found fast
-//! - `carriers.rs`, `directory.rs`, `parcel.rs`, `packing.rs`: how blocks travel inside of values, and how repair finds them
+//! - `carriers.rs`, `directory.rs`, `parcel.rs`, `packing.rs`, `unpacking.rs`: how blocks travel inside of values, and how repair finds them
 //! - `handle.rs`, `boxed.rs`, `counted.rs`, `vec.rs`, `string.rs`, `descriptor.rs`: the handles
 
 pub(crate) mod blocks;
@@ -51,6 +51,8 @@ mod shareable;
 mod string;
 #[cfg(all(feature = "bytes", not(loom)))]
 mod to_bytes;
+#[cfg(not(loom))]
+mod unpacking;
 #[cfg(not(loom))]
 mod vec;
 #[cfg(all(feature = "ndarray", not(loom)))]

@@ -2,6 +2,8 @@
 
 use super::blocks::Block;
 use super::core::Core;
+use super::packing::{self, Scope};
+use super::unpacking;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -49,8 +51,14 @@ impl Owned {
 impl Drop for Owned {
     #[inline]
     fn drop(&mut self) {
-        if self.core.is_own() {
+        if self.core.is_own() && !is_carried(&self.core, self.block) {
             self.core.free(self.block);
         }
     }
+}
+
+/// Whether the block of a handle that is dropped is a carrier's: that of a value that is being sent, or goes back.
+#[inline]
+pub(super) fn is_carried(core: &Arc<Core>, block: Block) -> bool {
+    Scope::is_any() && (packing::note_surrender(core, block) || unpacking::put_back(core, block))
 }

@@ -1,23 +1,49 @@
-//! Handles inside of serde values: while a value is encoded for a carrier, its handles write their number in a table of sent blocks; while it is decoded they
-//! look themselves up there.
+//! Handles inside of values that are encoded: each writes its number in a table of sent blocks.
 //!
-//! Which carrier that is, serde's traits cannot tell a handle; a thread's current one is noted here. Without one a handle has no serialised form.
+//! Which carrier a value goes into, serde's traits cannot tell a handle; a thread's current one is noted here. Without one a handle has no serialised form.
+//!
+//! `serialize` has but a reference to the handle, so nothing there says that the handle ends: it may lie behind an `Rc`, or be borrowed from elsewhere by a type that
+//! serialises what it refers to. So before the carrier has the blocks the value is dropped ([`Cargo::surrender`]), and each of its handles must be dropped with it.
 
 use super::blocks::Block;
 use super::core::Core;
-use super::descriptor::{self, Descriptor, Hold, Lead};
+use super::descriptor::Hold;
 use super::error::EncodeError;
-use super::shareable::Shareable;
 use super::word::Phase;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
-use std::cell::RefCell;
+use serde::{Serialize, Serializer, ser};
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-const HOMELESS: &str = "a handle of shared memory travels through the queues and tasks of its arena only";
+pub(super) const HOMELESS: &str =
+    "a handle of shared memory travels through the queues and tasks of its arena only";
 
 thread_local! {
     static PACKING: RefCell<Option<Packing>> = const { RefCell::new(None) };
-    static UNPACKING: RefCell<Option<Unpacking>> = const { RefCell::new(None) };
+    static SURRENDERING: RefCell<Option<Vec<Sent>>> = const { RefCell::new(None) };
+    /// How many scopes of this thread want to know of handles that are dropped.
+    static SCOPES: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Counts as a scope that wants to know of handles that are dropped.
+pub(super) struct Scope(());
+
+impl Scope {
+    pub(super) fn enter() -> Scope {
+        SCOPES.set(SCOPES.get() + 1);
+        Scope(())
+    }
+
+    /// Whether there is any on this thread.
+    #[inline]
+    pub(super) fn is_any() -> bool {
+        SCOPES.get() > 0
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        SCOPES.set(SCOPES.get() - 1);
+    }
 }
 
 /// What is known of a handle that is encoded.
@@ -30,8 +56,11 @@ pub(super) struct Handle<'a> {
 /// A block that was marked as sent.
 struct Sent {
     core: Arc<Core>,
+    /// As its handle knows it.
+    held: Block,
     block: Block,
     phase: Phase,
+    is_surrendered: bool,
 }
 
 /// The blocks that a value's handles have sent. Until they are [let go](Self::let_go) dropping this takes them back.
@@ -39,9 +68,26 @@ struct Sent {
 pub(crate) struct Cargo(Vec<Sent>);
 
 impl Cargo {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// `{ generation: 32, index: 32 }` of each, in the order of their numbers.
     pub(crate) fn entries(&self) -> impl ExactSizeIterator<Item = u64> + '_ {
         self.0.iter().map(|sent| entry(sent.block))
+    }
+
+    /// Runs `drop_value`, which drops the value that was encoded. False: some handle is still there, so the blocks must not go anywhere.
+    pub(crate) fn surrender(&mut self, drop_value: impl FnOnce()) -> bool {
+        if !self.is_empty() {
+            let _scope = Scope::enter();
+            let outer = SURRENDERING.replace(Some(std::mem::take(&mut self.0)));
+            let _end = Surrender { cargo: self, outer };
+            drop_value();
+        } else {
+            drop_value();
+        }
+        self.0.iter().all(|sent| sent.is_surrendered)
     }
 
     /// The carrier has them now.
@@ -52,10 +98,37 @@ impl Cargo {
 
 impl Drop for Cargo {
     fn drop(&mut self) {
-        for Sent { core, block, phase } in self.0.drain(..) {
-            core.blocks().unsend(block, phase);
+        for Sent { core, block, phase, is_surrendered, .. } in self.0.drain(..) {
+            if !core.is_own() {
+                continue;
+            }
+            let back = core.blocks().unsend(block, phase);
+            if let Some(back) = back.filter(|_| is_surrendered) {
+                core.let_go_of(back, phase);
+            }
         }
     }
+}
+
+/// Gives the blocks back to their cargo, also when the value's destructor panics.
+struct Surrender<'a> {
+    cargo: &'a mut Cargo,
+    outer: Option<Vec<Sent>>,
+}
+
+impl Drop for Surrender<'_> {
+    fn drop(&mut self) {
+        self.cargo.0 = SURRENDERING.replace(self.outer.take()).unwrap_or_default();
+    }
+}
+
+/// Notes that a handle is dropped whose block was sent by a value that is being surrendered; false: it is none.
+pub(super) fn note_surrender(core: &Arc<Core>, held: Block) -> bool {
+    SURRENDERING.with_borrow_mut(|sent| {
+        let mut sent = sent.iter_mut().flatten();
+        let it = sent.find(|sent| sent.held == held && !sent.is_surrendered && Arc::ptr_eq(&sent.core, core));
+        it.map(|sent| sent.is_surrendered = true).is_some()
+    })
 }
 
 /// The form of a block in a table.
@@ -69,13 +142,6 @@ struct Packing {
     error: Option<EncodeError>,
 }
 
-struct Unpacking {
-    core: Arc<Core>,
-    table: Vec<u64>,
-    used: Vec<bool>,
-    error: Option<String>,
-}
-
 /// Runs `encode`, whose handles are of that arena; gives what they sent.
 pub(crate) fn packing<R>(
     arena: u64,
@@ -83,7 +149,7 @@ pub(crate) fn packing<R>(
 ) -> Result<(R, Cargo), EncodeError> {
     let here = Packing { arena, cargo: Cargo::default(), error: None };
     // One within the other is possible: a `Serialize` may put something into a queue.
-    let _outer = Restore { place: &PACKING, outer: PACKING.replace(Some(here)) };
+    let _outer = Restore(PACKING.replace(Some(here)));
     let result = encode();
     let here = PACKING.take();
     match (result, here) {
@@ -94,32 +160,13 @@ pub(crate) fn packing<R>(
     }
 }
 
-/// Runs `decode`, whose handles are found in `table`; says which of them were. What is wrong with one goes before what `decode` says.
-pub(crate) fn unpacking<R>(
-    core: &Arc<Core>,
-    table: Vec<u64>,
-    decode: impl FnOnce() -> Result<R, String>,
-) -> (Result<R, String>, Vec<u64>, Vec<bool>) {
-    let used = vec![false; table.len()];
-    let here = Unpacking { core: core.clone(), table, used, error: None };
-    let _outer = Restore { place: &UNPACKING, outer: UNPACKING.replace(Some(here)) };
-    let result = decode();
-    match UNPACKING.take() {
-        Some(Unpacking { table, used, error, .. }) => (error.map_or(result, Err), table, used),
-        None => (result, Vec::new(), Vec::new()),
-    }
-}
-
 /// Puts back what was noted before, also when user code panics.
-struct Restore<T: 'static> {
-    place: &'static std::thread::LocalKey<RefCell<Option<T>>>,
-    outer: Option<T>,
-}
+struct Restore(Option<Packing>);
 
-impl<T> Drop for Restore<T> {
+impl Drop for Restore {
     fn drop(&mut self) {
-        let outer = self.outer.take();
-        drop(self.place.replace(outer));
+        let outer = self.0.take();
+        drop(PACKING.replace(outer));
     }
 }
 
@@ -140,52 +187,11 @@ pub(super) fn pack<Z: Serializer>(
         if handle.core.ground().id() != packing.arena || !handle.core.is_own() {
             return Err(fail(EncodeError::OtherArena));
         }
-        let phase = handle.hold.phase();
-        let Some(block) = handle.core.send(handle.block, phase) else { return Err(fail(EncodeError::Sent)) };
+        let (held, phase) = (handle.block, handle.hold.phase());
+        let Some(block) = handle.core.send(held, phase) else { return Err(fail(EncodeError::Sent)) };
         let sent = &mut packing.cargo.0;
-        sent.push(Sent { core: handle.core.clone(), block, phase });
+        sent.push(Sent { core: handle.core.clone(), held, block, phase, is_surrendered: false });
         Ok(sent.len() as u32 - 1)
     })?;
     (number, kind, len as u64).serialize(serializer)
-}
-
-/// Decodes a handle: one that lies in a carrier, and is not taken yet.
-pub(super) fn unpack<'de, S: Shareable + ?Sized, D: Deserializer<'de>>(
-    deserializer: D,
-    hold: Hold,
-) -> Result<(Arc<Core>, Lead), D::Error> {
-    let (number, kind, len) = <(u32, u64, u64)>::deserialize(deserializer)?;
-    UNPACKING.with_borrow_mut(|unpacking| {
-        let here = unpacking.as_mut().ok_or_else(|| de::Error::custom(HOMELESS))?;
-        let lead = here.lead::<S>(number as usize, kind, len, hold);
-        lead.map(|lead| (here.core.clone(), lead)).map_err(|reason| {
-            let told = de::Error::custom(&reason);
-            here.error.get_or_insert(reason);
-            told
-        })
-    })
-}
-
-impl Unpacking {
-    fn lead<S: Shareable + ?Sized>(
-        &mut self,
-        number: usize,
-        kind: u64,
-        len: u64,
-        hold: Hold,
-    ) -> Result<Lead, String> {
-        let (Some(&entry), Some(used)) = (self.table.get(number), self.used.get_mut(number)) else {
-            return Err(format!("handle {number} of {}", self.table.len()));
-        };
-        if std::mem::replace(used, true) {
-            return Err(format!("handle {number} occurs twice"));
-        }
-        let arena = self.core.ground().id();
-        let descriptor =
-            Descriptor { arena, kind, len, index: entry as u32, generation: (entry >> 32) as u32 };
-        descriptor::follow::<S>(&self.core, &descriptor, hold).map_err(|error| {
-            *used = false;
-            error.to_string()
-        })
-    }
 }

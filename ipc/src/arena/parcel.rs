@@ -11,6 +11,7 @@ use super::core::Core;
 use super::error::EncodeError;
 use super::packing::{self, Cargo};
 use super::sharing::Takers;
+use super::unpacking::Table;
 use super::word::Phase;
 use crate::wait::Until;
 use bytemuck::{Pod, Zeroable};
@@ -99,6 +100,16 @@ impl Packed {
         self.parcel.len as usize
     }
 
+    /// Whether the value has handles.
+    pub(crate) fn has_handles(&self) -> bool {
+        !self.cargo.is_empty()
+    }
+
+    /// Runs `drop_value`, which drops the value. False: some handle of it is still there, so it must not go anywhere.
+    pub(crate) fn surrender(&mut self, drop_value: impl FnOnce()) -> bool {
+        self.cargo.surrender(drop_value)
+    }
+
     /// The carrier has it now.
     pub(crate) fn let_go(mut self) {
         self.message = None;
@@ -108,7 +119,7 @@ impl Packed {
 
 impl Drop for Packed {
     fn drop(&mut self) {
-        if let Some(sent) = self.message.take()
+        if let Some(sent) = self.message.take().filter(|_| self.core.is_own())
             && let Some(block) = self.core.blocks().unsend(sent, Phase::Held)
         {
             self.core.free(block);
@@ -171,7 +182,7 @@ impl<'a> Sink<'a> {
 
     /// Frees the block, and takes another one instead.
     fn give_up(&mut self, instead: Option<Block>) {
-        if let Some(block) = std::mem::replace(&mut self.block, instead) {
+        if let Some(block) = std::mem::replace(&mut self.block, instead).filter(|_| self.core.is_own()) {
             self.core.free(block);
         }
     }
@@ -270,34 +281,39 @@ impl Flavor for &mut Sink<'_> {
     }
 }
 
-/// What a parcel was decoded from: blocks that lie in a carrier's place until they are [accepted](Self::accept).
+/// What a parcel was decoded from. Its message lies in a carrier's place until it is [accepted](Self::accept), and so do the blocks that no handle has taken.
 pub(crate) struct Unpacked {
     message: Option<(u32, u32)>,
-    table: Vec<u64>,
-    used: Vec<bool>,
+    table: Table,
 }
 
 impl Parcel {
-    /// Decodes the value of a parcel in a carrier's place that the caller has leased.
-    pub(crate) fn unpack<T: DeserializeOwned>(&self, core: &Arc<Core>) -> (Result<T, String>, Unpacked) {
+    /// What goes into a place that was claimed and is not needed: consumers pass it over.
+    pub(crate) fn void() -> Parcel {
+        Parcel { len: u32::MAX, handles: NO_BLOCK, index: 0, generation: 0, bytes: [0; INLINE] }
+    }
+
+    pub(crate) fn is_void(&self) -> bool {
+        self.handles == NO_BLOCK && self.len == u32::MAX
+    }
+
+    /// Decodes the value of a parcel in a carrier's place that the caller has leased, into `unpacked`, which knows what was taken also if user code panics.
+    pub(crate) fn unpack<T: DeserializeOwned>(
+        &self,
+        core: &Arc<Core>,
+        unpacked: &mut Unpacked,
+    ) -> Result<T, String> {
         if self.handles == NO_BLOCK {
-            let bytes = self.bytes.get(..self.len as usize).ok_or("its length is impossible");
-            let value = bytes.map_err(String::from).and_then(decode);
-            return (value, Unpacked { message: None, table: Vec::new(), used: Vec::new() });
+            let bytes = self.bytes.get(..self.len as usize).ok_or("its length is impossible")?;
+            return decode(bytes);
         }
-        let message = Some((self.index, self.generation));
-        let Some((bytes, table)) = self.contents(core) else {
-            let stale = Err("its block was taken already, or is smaller than it says".into());
-            return (stale, Unpacked { message, table: Vec::new(), used: Vec::new() });
-        };
+        unpacked.message = Some((self.index, self.generation));
+        let (bytes, table) =
+            self.contents(core).ok_or("its block was taken already, or is smaller than it says")?;
+        unpacked.table = Table::new(table);
         // SAFETY: within the block, as `contents` has checked; it lies in a place that the caller has leased, so nobody writes to it.
         let bytes = unsafe { bytes.as_ref() };
-        let (value, table, used) = if table.is_empty() {
-            (decode(bytes), table, Vec::new())
-        } else {
-            packing::unpacking(core, table, || decode(bytes))
-        };
-        (value, Unpacked { message, table, used })
+        unpacked.table.within(core, || decode(bytes))
     }
 
     /// Where its bytes are, and a copy of its table; `None` if the block is not one that lies in a carrier.
@@ -347,45 +363,38 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 }
 
 impl Unpacked {
-    /// Takes the blocks: to be done before the carrier's place is given up.
-    pub(crate) fn accept(&self, core: &Core) -> Accepted {
-        let take = |index, generation| core.blocks().take(index, generation, Takers::One);
-        let message =
-            self.message.and_then(|(index, generation)| take(index, generation)).map(|(block, _)| block);
-        let mut spare = Vec::new();
-        for (number, &entry) in self.table.iter().enumerate() {
-            let taken = take(entry as u32, (entry >> 32) as u32);
-            if self.used.get(number) != Some(&true) {
-                spare.extend(taken);
-            }
-        }
-        Accepted { message, spare }
+    /// Of nothing yet.
+    pub(crate) fn new() -> Unpacked {
+        Unpacked { message: None, table: Table::new([]) }
     }
 
-    /// The same where there is no value to have any of its handles.
-    pub(crate) fn accept_all(mut self, core: &Core) -> Accepted {
-        self.used.clear();
-        self.accept(core)
+    /// Drops the value that was decoded; says whether all of it is back in the carrier's place. If not, a handle was moved elsewhere.
+    pub(crate) fn take_back(&mut self, core: &Arc<Core>, drop_value: impl FnOnce()) -> bool {
+        let _ = self.table.within(core, || {
+            drop_value();
+            Ok(())
+        });
+        self.is_whole()
+    }
+
+    /// Whether everything lies in the carrier's place.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.table.is_whole()
+    }
+
+    /// Takes the message, and what no handle has: to be done before the carrier's place is given up.
+    pub(crate) fn accept(&self, core: &Core) -> Accepted {
+        let take = |(index, generation)| core.blocks().take(index, generation, Takers::One);
+        Accepted(self.message.and_then(take).into_iter().chain(self.table.take_rest(core)).collect())
     }
 }
 
 /// Blocks that were taken and that no handle has.
-pub(crate) struct Accepted {
-    message: Option<Block>,
-    spare: Vec<(Block, Phase)>,
-}
+pub(crate) struct Accepted(Vec<(Block, Phase)>);
 
 impl Accepted {
     /// Frees them: to be done after the carrier's place was given up.
     pub(crate) fn free(self, core: &Core) {
-        if let Some(block) = self.message {
-            core.free(block);
-        }
-        for (block, phase) in self.spare {
-            match phase {
-                Phase::Ref => core.drop_reference(block),
-                _ => drop(core.free(block)),
-            }
-        }
+        self.0.into_iter().for_each(|(block, phase)| core.let_go_of(block, phase));
     }
 }

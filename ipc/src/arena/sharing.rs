@@ -36,6 +36,9 @@ use super::word::{MAX_COUNT, Phase, Word};
 use crate::fault;
 use crate::sync::{Acquire, Relaxed, Release};
 
+/// Instead of a count: the block is in no queue, and belongs to whoever has its descriptor.
+const AT_LARGE: u32 = 1;
+
 /// Why a count was not changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Uncounted {
@@ -107,11 +110,18 @@ impl Blocks<'_> {
         was_mine.then_some(Block { generation: sent.generation(), ..block })
     }
 
-    /// Lets a block that I have sent be nobody's: no repair frees it.
+    /// Lets a block that I have sent be nobody's, and whoever's who has its descriptor: no repair frees it.
     #[cfg(not(loom))]
-    pub(crate) fn disown(&self, index: u32, sent: Word) -> bool {
-        let is_mine = matches!(sent.phase(), Phase::Sent | Phase::SentRef) && sent.peer() == Some(self.me);
-        is_mine && self.change(index, sent, sent.become_of(sent.phase(), None))
+    pub(crate) fn disown(&self, sent: Block, phase: Phase) -> bool {
+        let seen = sent.held_by(self.me).become_of(sent_phase(phase), Some(self.me));
+        self.change(sent.index, seen, seen.become_of(sent_phase(phase), None).with_count(AT_LARGE))
+    }
+
+    /// Puts a block of mine back into the carrier's place that I took it from, and still have.
+    #[cfg(not(loom))]
+    pub(crate) fn put_back(&self, block: Block, phase: Phase) -> bool {
+        let held = block.held_by(self.me).become_of(phase, Some(self.me));
+        self.change(block.index, held, held.become_of(sent_phase(phase), Some(self.me)))
     }
 
     /// After the carrier has refused it: it is mine again, as before.
@@ -128,6 +138,10 @@ impl Blocks<'_> {
         loop {
             let seen = self.word(index);
             let phase = match seen.phase() {
+                // What lies in a queue is not to be had by a descriptor.
+                Phase::Sent | Phase::SentRef if takers == Takers::Many && seen.count() != AT_LARGE => {
+                    return None;
+                }
                 Phase::Sent => Phase::Held,
                 Phase::SentRef => Phase::Ref,
                 phase @ (Phase::Held | Phase::Ref)
@@ -181,6 +195,7 @@ impl Blocks<'_> {
         let was_mine = self.change(block.index, held, shared); // C1
         fault::point("share: counted");
         if was_mine {
+            self.change_reference(Change::Add, reference); // C2
             self.help(block.index, shared, freed);
         }
         self.announce(Intent(0)); // C4
@@ -241,12 +256,21 @@ impl Blocks<'_> {
             let changed = seen.next(Phase::Shared, Some(self.me)).with_count(count);
             if self.change(target, seen, changed) {
                 fault::point("count: changed"); // C1
+                self.change_reference(change, reference); // C2
                 self.help(target, changed, &mut freed);
                 break Ok(());
             }
         };
         self.announce(Intent(0)); // C4
         outcome
+    }
+
+    /// C2 by the maker: done before its intent goes, whatever helpers have found.
+    fn change_reference(&self, change: Change, reference: Block) {
+        let seen = self.word(reference.index);
+        if let Some(changed) = Intent::new(change, reference).changed(seen, self.me) {
+            self.change(reference.index, seen, changed);
+        }
     }
 
     /// C2 and C3, for whoever changes the count of a block: its word was `seen` with a change under way.

@@ -2,16 +2,16 @@
 
 use super::queue::End;
 use crate::arena::RecvValueError;
-use crate::arena::parcel::{Parcel, Unpacked};
+use crate::arena::parcel::Unpacked;
 use crate::queue::leasing::Delivery;
-use crate::queue::port::Port;
 use serde::de::DeserializeOwned;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 
 /// A value that was taken and not yet acknowledged; dropping it, a panic, or this process's death gives it back to the queue.
 ///
-/// It is read in place as far as it is handles of shared memory; the rest of it was decoded. Until it is acknowledged all of it is the queue's.
+/// It is read in place as far as it is handles of shared memory; the rest of it was decoded. If a handle was moved out of it (a value may have a `RefCell` inside), that
+/// handle's owner has the block, and the value cannot go back whole: then it counts as acknowledged.
 ///
 /// ```
 /// use skep_ipc::Queue;
@@ -25,42 +25,65 @@ use std::ops::Deref;
 /// ```
 #[must_use = "a lease that is not acknowledged gives its value back"]
 pub struct ValueLease<'a, T> {
+    // Before the delivery, which ends when it is dropped.
+    value: ManuallyDrop<T>,
+    opened: Opened<'a>,
+}
+
+/// A delivery and what was decoded of it. Dropping it gives the value back, if all of it is there; otherwise it is done with.
+struct Opened<'a> {
     end: &'a End,
     delivery: Delivery,
     unpacked: Unpacked,
-    value: ManuallyDrop<T>,
+}
+
+impl Opened<'_> {
+    fn acknowledge(&mut self) {
+        let core = self.end.arena.core();
+        // First the blocks, then the place: who dies in between has left a value that is the queue's, with all that it holds.
+        let accepted = self.unpacked.accept(core);
+        self.end.ack(self.delivery);
+        accepted.free(core);
+    }
+}
+
+impl Drop for Opened<'_> {
+    fn drop(&mut self) {
+        if !self.end.arena.core().is_own() {
+            return; // in a forked child all of it is the parent's
+        }
+        if self.unpacked.is_whole() { self.end.port.nack(self.delivery) } else { self.acknowledge() }
+    }
 }
 
 impl<'a, T: DeserializeOwned> ValueLease<'a, T> {
-    /// Decodes the parcel of a delivery; one that cannot be decoded is acknowledged, and its blocks freed.
-    pub(super) fn open(end: &'a End, delivery: Delivery) -> Result<Self, RecvValueError> {
-        let giving_back = GivingBack { port: &end.port, delivery };
-        let core = end.arena.core();
+    /// Decodes the parcel of a delivery; one that cannot be decoded is acknowledged, and its blocks freed. `None`: it was void.
+    pub(super) fn open(end: &'a End, delivery: Delivery) -> Result<Option<Self>, RecvValueError> {
+        let mut opened = Opened { end, delivery, unpacked: Unpacked::new() };
         // SAFETY: the slot is this participant's until the delivery ends; any bytes are a parcel.
         let parcel = unsafe { end.port.item(delivery).read_volatile() };
-        let (value, unpacked) = parcel.unpack::<T>(core); // user code: if it panics, the value goes back
-        std::mem::forget(giving_back);
-        match value {
-            Ok(value) => Ok(ValueLease { end, delivery, unpacked, value: ManuallyDrop::new(value) }),
+        if parcel.is_void() {
+            opened.finish();
+            return Ok(None);
+        }
+        // User code: if it panics, the value goes back.
+        match parcel.unpack::<T>(end.arena.core(), &mut opened.unpacked) {
+            Ok(value) => Ok(Some(ValueLease { value: ManuallyDrop::new(value), opened })),
             Err(reason) => {
-                let accepted = unpacked.accept_all(core);
-                end.ack(delivery);
-                accepted.free(core);
+                opened.finish();
                 Err(RecvValueError::NotDecoded { reason })
             }
         }
     }
 }
 
-/// Gives a delivery back when it is dropped.
-struct GivingBack<'a> {
-    port: &'a Port<Parcel>,
-    delivery: Delivery,
-}
-
-impl Drop for GivingBack<'_> {
-    fn drop(&mut self) {
-        self.port.nack(self.delivery);
+impl Opened<'_> {
+    /// The delivery is done with.
+    fn finish(self) {
+        let mut this = ManuallyDrop::new(self);
+        this.acknowledge();
+        // SAFETY: `this` is not dropped, and the field not used again.
+        unsafe { std::ptr::drop_in_place(&mut this.unpacked) };
     }
 }
 
@@ -70,24 +93,14 @@ impl<T> ValueLease<'_, T> {
     /// # Errors
     /// [`RecvValueError::Forked`].
     pub fn ack(self) -> Result<T, RecvValueError> {
-        self.ack_now()
-    }
-
-    pub(super) fn ack_now(self) -> Result<T, RecvValueError> {
-        let core = self.end.arena.core();
-        if !core.is_own() {
+        if !self.opened.end.arena.core().is_own() {
             return Err(RecvValueError::Forked);
         }
-        let mut this = ManuallyDrop::new(self);
-        // First the blocks, then the place: who dies in between has left a value that is the queue's, with all that it holds.
-        let accepted = this.unpacked.accept(core);
-        this.end.ack(this.delivery);
-        accepted.free(core);
-        // SAFETY: taken once, since `this` is not dropped; the table of the unpacked is not used again.
-        unsafe {
-            std::ptr::drop_in_place(&mut this.unpacked);
-            Ok(ManuallyDrop::take(&mut this.value))
-        }
+        let this = ManuallyDrop::new(self);
+        // SAFETY: each field is taken once, since `this` is not dropped.
+        let (value, opened) = unsafe { (std::ptr::read(&this.value), std::ptr::read(&this.opened)) };
+        opened.finish();
+        Ok(ManuallyDrop::into_inner(value))
     }
 
     /// Gives the value back, for another consumer; dropping the lease does the same.
@@ -97,7 +110,7 @@ impl<T> ValueLease<'_, T> {
 
     /// How often the value was delivered before and came back: 0 the first time. Does not count beyond 255.
     pub fn deliveries(&self) -> u32 {
-        self.delivery.returns as u32
+        self.opened.delivery.returns as u32
     }
 }
 
@@ -111,9 +124,9 @@ impl<T> Deref for ValueLease<'_, T> {
 
 impl<T> Drop for ValueLease<'_, T> {
     fn drop(&mut self) {
-        let _giving_back = GivingBack { port: &self.end.port, delivery: self.delivery };
-        // SAFETY: dropped once, here. Its handles free nothing: their blocks are the queue's, as `Owned` finds.
-        unsafe { ManuallyDrop::drop(&mut self.value) };
+        let (value, core) = (&mut self.value, self.opened.end.arena.core());
+        // SAFETY: dropped once, here. The blocks of its handles go back to the queue.
+        self.opened.unpacked.take_back(core, || unsafe { ManuallyDrop::drop(value) });
     }
 }
 

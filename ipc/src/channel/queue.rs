@@ -282,24 +282,46 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
             Err(reason) => return Err(SendValueError::NotEncoded { value, reason }),
         };
         self.hint.set(packed.len());
+        if packed.has_handles() {
+            return self.put_handles(packed, value, until);
+        }
         let put = match until {
             None => self.end.port.try_put(packed.parcel()),
             Some(until) => self.end.port.put_until(packed.parcel(), || until),
         };
-        let refused = match put {
+        match put {
             Ok(()) => {
                 packed.let_go();
-                return Ok(()); // the value's handles drop what is not theirs any more: nothing
+                Ok(())
             }
-            Err(refused) => refused,
+            Err(refused) => Err(explain_put(refused, value)),
+        }
+    }
+
+    /// A value with handles is dropped before its blocks go, so that none of them can be reached here any more; and before that its place is sure.
+    fn put_handles(
+        &self,
+        mut packed: Packed,
+        value: T,
+        until: Option<Until>,
+    ) -> Result<(), SendValueError<T>> {
+        let place = match self.end.port.claim_place(until) {
+            Ok(place) => place,
+            Err(refused) => {
+                drop(packed);
+                return Err(explain_put(refused, value));
+            }
         };
-        drop(packed);
-        Err(match refused {
-            PutError::Full(_) => SendValueError::Full(value),
-            PutError::Closed(_) => SendValueError::Closed(value),
-            PutError::Forked(_) => SendValueError::Forked(value),
-            PutError::Corrupt(_) => SendValueError::Corrupt(value),
-        })
+        // Published as void if the value's destructor panics, or if a handle of it is left.
+        let mut place = Claimed { port: &self.end.port, place, parcel: Parcel::void() };
+        if !packed.surrender(|| drop(value)) {
+            drop(place);
+            return Err(SendValueError::HandleKept);
+        }
+        place.parcel = packed.parcel();
+        drop(place);
+        packed.let_go();
+        Ok(())
     }
 
     // --- get ---------------------------------------------------------------------------------------------------
@@ -309,7 +331,7 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     /// # Errors
     /// [`RecvValueError`], but for `Empty`. One that cannot be decoded is gone, and its blocks are free.
     pub fn get(&mut self) -> Result<T, RecvValueError> {
-        self.lease()?.ack_now()
+        self.lease()?.ack()
     }
 
     /// Takes the next value if there is one now.
@@ -317,7 +339,7 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     /// # Errors
     /// [`RecvValueError::Empty`], and as [`get`](Self::get).
     pub fn try_get(&mut self) -> Result<T, RecvValueError> {
-        self.try_lease()?.ack_now()
+        self.try_lease()?.ack()
     }
 
     /// Takes the next value, if there is one before `timeout` is over.
@@ -325,7 +347,7 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     /// # Errors
     /// [`RecvValueError::Empty`], and as [`get`](Self::get).
     pub fn get_timeout(&mut self, timeout: Duration) -> Result<T, RecvValueError> {
-        self.lease_timeout(timeout)?.ack_now()
+        self.lease_timeout(timeout)?.ack()
     }
 
     /// Takes the next value, as soon as there is one, and calls `work` with it while its place in the queue is still held: as
@@ -346,8 +368,7 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     /// # Errors
     /// [`RecvValueError::TooManyLeases`], and as [`get`](Self::get).
     pub fn lease(&self) -> Result<ValueLease<'_, T>, RecvValueError> {
-        let delivery = self.end.port.lease_until(|| Until::Forever).map_err(explain)?;
-        ValueLease::open(&self.end, delivery)
+        self.lease_by(|port| port.lease_until(|| Until::Forever))
     }
 
     /// Leases the next value if there is one now.
@@ -355,8 +376,7 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     /// # Errors
     /// [`RecvValueError::Empty`], and as [`lease`](Self::lease).
     pub fn try_lease(&self) -> Result<ValueLease<'_, T>, RecvValueError> {
-        let delivery = self.end.port.try_lease().map_err(explain)?;
-        ValueLease::open(&self.end, delivery)
+        self.lease_by(Port::try_lease)
     }
 
     /// Leases the next value, if there is one before `timeout` is over.
@@ -364,8 +384,42 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     /// # Errors
     /// [`RecvValueError::Empty`], and as [`lease`](Self::lease).
     pub fn lease_timeout(&self, timeout: Duration) -> Result<ValueLease<'_, T>, RecvValueError> {
-        let delivery = self.end.port.lease_until(|| Until::after(timeout)).map_err(explain)?;
-        ValueLease::open(&self.end, delivery)
+        let until = Until::after(timeout);
+        self.lease_by(|port| port.lease_until(|| until))
+    }
+
+    fn lease_by(
+        &self,
+        lease: impl Fn(&Port<Parcel>) -> Result<Delivery, GetError>,
+    ) -> Result<ValueLease<'_, T>, RecvValueError> {
+        loop {
+            let delivery = lease(&self.end.port).map_err(explain)?;
+            if let Some(lease) = ValueLease::open(&self.end, delivery)? {
+                return Ok(lease);
+            }
+        }
+    }
+}
+
+/// A position of the ring that is this participant's, published when this is dropped.
+struct Claimed<'a> {
+    port: &'a Port<Parcel>,
+    place: u64,
+    parcel: Parcel,
+}
+
+impl Drop for Claimed<'_> {
+    fn drop(&mut self) {
+        self.port.publish(self.place, self.parcel);
+    }
+}
+
+fn explain_put<T, U>(refused: PutError<U>, value: T) -> SendValueError<T> {
+    match refused {
+        PutError::Full(_) => SendValueError::Full(value),
+        PutError::Closed(_) => SendValueError::Closed(value),
+        PutError::Forked(_) => SendValueError::Forked(value),
+        PutError::Corrupt(_) => SendValueError::Corrupt(value),
     }
 }
 

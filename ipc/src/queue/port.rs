@@ -44,6 +44,29 @@ impl<T: Pod> Port<T> {
         }
     }
 
+    /// Claims a place for one value that [`publish`](Self::publish) puts there, if there is one now, or as soon as there is.
+    pub(crate) fn claim_place(&self, until: Option<Until>) -> Result<u64, PutError<()>> {
+        if !self.is_usable() {
+            return Err(PutError::Forked(()));
+        }
+        let claim = match (self.ring.claim_free(1), until) {
+            (Err(Refusal::NotReady), Some(until)) => self.ring.wait_and_claim_free(&self.segment, until),
+            (outcome, _) => outcome,
+        };
+        claim.map(|claim| claim.first).map_err(|refusal| {
+            self.count_refusal();
+            explain_put(refusal, ())
+        })
+    }
+
+    /// Puts a value at a place that was claimed, and wakes a consumer. In a forked child nothing happens: the place is the parent's.
+    pub(crate) fn publish(&self, place: u64, value: T) {
+        if self.is_usable() {
+            self.ring.publish(place, value);
+            self.ring.items().wake(1);
+        }
+    }
+
     /// Puts as many of the values as there is room for now, in one claim; says how many.
     pub(crate) fn try_put_batch(&self, values: &[T]) -> Result<usize, PutError<()>> {
         if values.is_empty() { Ok(0) } else { self.attempt_put(values) }

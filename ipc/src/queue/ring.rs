@@ -273,7 +273,7 @@ impl<'a, T: Pod> Ring<'a, T> {
 
     /// Whether no slot holds an item. Told at the end, when all positions are claimed: what still is in a consumer's hands may come back.
     #[cold]
-    pub(super) fn is_drained(&self) -> bool {
+    fn is_drained(&self) -> bool {
         (0..self.capacity).all(|index| is_free(self.slot(index).turn.load(Acquire)))
     }
 

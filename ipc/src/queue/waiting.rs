@@ -3,6 +3,8 @@
 //! Consumers sleep on `items` until something is published, producers on `space` until a slot is released. At the end, when the ring is closed
 //! and an item still is in another consumer's hands and may come back, consumers sleep on `space` too: it is what a release wakes.
 
+#[cfg(not(loom))]
+use super::ring::Claim;
 use super::ring::{Refusal, Ring};
 use crate::peer::Membership;
 use crate::wait::{Until, WaitWord, wait};
@@ -29,6 +31,20 @@ impl<T: Pod> Ring<'_, T> {
         self.items().wake(1);
         self.wake_for_next_space();
         Ok(())
+    }
+
+    /// Claims a position as soon as there is room; `NotReady` when the time is over.
+    #[cfg(not(loom))]
+    #[cold]
+    pub(crate) fn wait_and_claim_free(
+        &self,
+        members: &impl Membership,
+        until: Until,
+    ) -> Result<Claim, Refusal> {
+        let claim =
+            self.wait_while(self.space(), Refusal::NotReady, members, until, || self.claim_free(1))?;
+        self.wake_for_next_space();
+        Ok(claim)
     }
 
     /// Has `claim` take a position as soon as one is published; `NotReady` or `Ending` when the time is over.
