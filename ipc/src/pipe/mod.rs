@@ -8,9 +8,13 @@ pub(crate) mod ring;
 pub(crate) mod model;
 
 #[cfg(not(loom))]
+mod copy;
+#[cfg(not(loom))]
 mod grant;
 #[cfg(not(loom))]
 mod handle;
+#[cfg(not(loom))]
+mod held;
 #[cfg(not(loom))]
 mod map;
 #[cfg(not(loom))]

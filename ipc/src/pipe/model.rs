@@ -1,7 +1,7 @@
 //! A pipe in simulated shared memory, for models. Messages are one word long.
 
 use super::handover;
-use super::layout::Control;
+use super::layout::{Control, record_bytes};
 use super::ring::{ReceiveEnd, Refusal, Ring, SendEnd};
 use crate::model::World;
 use crate::peer::LEFT;
@@ -104,8 +104,10 @@ impl Sender {
             outcome => Some(outcome),
         };
         wait(space, Until::Forever, look, || true).expect("waits for ever").expect("not corrupt");
-        self.end.ring().word(self.end.position() + 8).write(message); // S2
-        self.end.publish(MESSAGE);
+        let at = self.end.position();
+        self.end.ring().word(at + 8).write(message); // S2
+        let next = self.end.frame(at, MESSAGE);
+        self.end.publish(next);
         self.end.ring().items().wake(1);
     }
 
@@ -153,8 +155,9 @@ impl Receiver {
             Err(Refusal::Corrupt) => panic!("corrupt"),
         };
         assert_eq!(length, MESSAGE);
-        let result = read(self.end.ring().word(self.end.position() + 8).read()); // R3
-        self.end.release(length);
+        let at = self.end.position();
+        let result = read(self.end.ring().word(at + 8).read()); // R3
+        self.end.release(at + record_bytes(length));
         self.end.ring().space().wake(1);
         Some(result)
     }

@@ -2,6 +2,7 @@
 
 use super::grant::ReadGrant;
 use super::handle::Pipe;
+use super::held::Held;
 use super::ring::{ReceiveEnd, Refusal};
 use super::role::Role;
 use crate::error::{Error, RecvError};
@@ -39,7 +40,7 @@ use std::time::Duration;
 /// ```
 pub struct Receiver {
     // Before `role`, which keeps the memory that it points into.
-    end: ReceiveEnd<'static>,
+    end: Held<ReceiveEnd<'static>>,
     role: Role,
     /// Of calls that found the pipe empty.
     refusals: Refusals,
@@ -50,6 +51,7 @@ impl Receiver {
         // SAFETY: the role keeps the memory, and the receiver keeps the role for longer than the end.
         let ring = unsafe { role.memory().ring() };
         let end = ReceiveEnd::new(ring).map_err(|_| Error::Corrupt)?;
+        let end = Held::new(end, role.epoch());
         Ok(Receiver { end, role, refusals: Refusals::default() })
     }
 
@@ -111,7 +113,7 @@ impl Receiver {
 
     #[inline]
     fn attempt(&mut self) -> Result<u64, RecvError> {
-        if !self.role.is_own() {
+        if !self.end.is_own() {
             return Err(RecvError::Forked);
         }
         self.end.next().map_err(refused)
@@ -135,7 +137,7 @@ impl Receiver {
 
     #[inline]
     fn grant(&mut self, length: u64) -> ReadGrant<'_> {
-        ReadGrant::new(&mut self.end, self.role.epoch(), length as usize)
+        ReadGrant::new(&mut self.end, length as usize)
     }
 
     // --- state -------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 use super::grant::WriteGrant;
 use super::handle::Pipe;
+use super::held::Held;
 use super::ring::{Refusal, SendEnd};
 use super::role::Role;
 use crate::error::{Error, SendError};
@@ -42,7 +43,7 @@ use std::time::Duration;
 /// ```
 pub struct Sender {
     // Before `role`, which keeps the memory that it points into.
-    end: SendEnd<'static>,
+    end: Held<SendEnd<'static>>,
     role: Role,
     /// Of calls that found the pipe full.
     refusals: Refusals,
@@ -53,6 +54,7 @@ impl Sender {
         // SAFETY: the role keeps the memory, and the sender keeps the role for longer than the end.
         let ring = unsafe { role.memory().ring() };
         let end = SendEnd::new(ring).map_err(|_| Error::Corrupt)?;
+        let end = Held::new(end, role.epoch());
         Ok(Sender { end, role, refusals: Refusals::default() })
     }
 
@@ -64,7 +66,8 @@ impl Sender {
     /// [`SendError::TooLong`], [`SendError::Disconnected`], [`SendError::Forked`], [`SendError::Corrupt`].
     #[inline]
     pub fn send(&mut self, message: &[u8]) -> Result<(), SendError> {
-        fill(self.reserve(message.len())?, message)
+        self.reserve(message.len())?.send(message);
+        Ok(())
     }
 
     /// Sends a message if there is room now.
@@ -73,7 +76,8 @@ impl Sender {
     /// [`SendError::Full`], and as [`send`](Self::send).
     #[inline]
     pub fn try_send(&mut self, message: &[u8]) -> Result<(), SendError> {
-        fill(self.try_reserve(message.len())?, message)
+        self.try_reserve(message.len())?.send(message);
+        Ok(())
     }
 
     /// Sends a message, if there is room before `timeout` is over.
@@ -81,7 +85,8 @@ impl Sender {
     /// # Errors
     /// [`SendError::Full`], and as [`send`](Self::send).
     pub fn send_timeout(&mut self, message: &[u8], timeout: Duration) -> Result<(), SendError> {
-        fill(self.reserve_timeout(message.len(), timeout)?, message)
+        self.reserve_timeout(message.len(), timeout)?.send(message);
+        Ok(())
     }
 
     // --- messages written in place ---------------------------------------------------------------------------------
@@ -132,7 +137,7 @@ impl Sender {
 
     #[inline]
     fn attempt(&mut self, length: usize) -> Result<(), SendError> {
-        if !self.role.is_own() {
+        if !self.end.is_own() {
             return Err(SendError::Forked);
         }
         if length > self.capacity() {
@@ -165,7 +170,7 @@ impl Sender {
 
     #[inline]
     fn grant(&mut self, length: usize) -> WriteGrant<'_> {
-        WriteGrant::new(&mut self.end, self.role.epoch(), length)
+        WriteGrant::new(&mut self.end, length)
     }
 
     // --- state -------------------------------------------------------------------------------------------------
@@ -208,12 +213,6 @@ impl std::fmt::Debug for Sender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sender").field("capacity", &self.capacity()).finish_non_exhaustive()
     }
-}
-
-#[inline]
-fn fill(mut grant: WriteGrant<'_>, message: &[u8]) -> Result<(), SendError> {
-    grant.copy_from_slice(message);
-    grant.commit()
 }
 
 fn refused(refusal: Refusal) -> SendError {
