@@ -8,6 +8,8 @@ pub(crate) mod ring;
 pub(crate) mod model;
 
 #[cfg(not(loom))]
+mod batch;
+#[cfg(not(loom))]
 mod copy;
 #[cfg(not(loom))]
 mod grant;
@@ -26,6 +28,7 @@ mod sender;
 
 #[cfg(not(loom))]
 pub use {
+    batch::ReadBatch,
     grant::{ReadGrant, WriteGrant},
     handle::{Connection, Pipe, pipe},
     receiver::Receiver,
