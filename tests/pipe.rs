@@ -100,13 +100,17 @@ fn a_batch_arrives_in_its_order_as_messages_of_their_own() {
     let sent: Vec<_> = (0..60).map(|length| message(&mut random, length)).collect();
     assert_eq!(sender.try_send_batch(&sent), Ok(60));
     sender.send_batch(&sent).unwrap();
-    let mut batch = receiver.recv_batch().unwrap();
+    let mut batch = receiver.try_recv_batch().unwrap();
     for expected in sent.iter().chain(&sent[..20]) {
         assert_eq!(batch.next_message(), Some(&expected[..]));
     }
     drop(batch);
     for expected in &sent[20..] {
-        assert_eq!(*receiver.recv().unwrap(), expected[..], "what a batch has not given out is still there");
+        assert_eq!(
+            *receiver.try_recv().unwrap(),
+            expected[..],
+            "what a batch has not given out is still there"
+        );
     }
     assert_eq!(receiver.try_recv_batch().unwrap_err(), RecvError::Empty);
 }
@@ -114,7 +118,7 @@ fn a_batch_arrives_in_its_order_as_messages_of_their_own() {
 #[test]
 fn a_batch_gives_its_room_back_when_it_is_dropped() {
     let (mut sender, mut receiver) = pipe(4088).unwrap();
-    sender.send_batch(&[[1; 1016]; 4]).unwrap();
+    assert_eq!(sender.try_send_batch(&[[1; 1016]; 4]), Ok(4));
     assert_eq!(sender.try_send(&[2]), Err(SendError::Full));
     let mut batch = receiver.recv_batch().unwrap();
     for _ in 0..4 {
@@ -123,9 +127,9 @@ fn a_batch_gives_its_room_back_when_it_is_dropped() {
     assert_eq!(batch.next_message(), None);
     assert_eq!(sender.try_send(&[2]), Err(SendError::Full));
     drop(batch);
-    sender.send_batch(&[[2; 1016]; 4]).unwrap();
+    assert_eq!(sender.try_send_batch(&[[2; 1016]; 4]), Ok(4));
     std::mem::forget(receiver.try_recv_batch().unwrap()); // never released: they are still the next ones
-    assert_eq!(*receiver.recv().unwrap(), [2; 1016]);
+    assert_eq!(*receiver.try_recv().unwrap(), [2; 1016]);
 }
 
 #[test]
@@ -141,7 +145,9 @@ fn a_batch_that_does_not_fit_is_sent_as_far_as_it_does() {
     assert_eq!(sender.try_send_batch(&messages[2..]), Err(too_long));
     assert_eq!(sender.send_batch(&messages), Err(SendBatchError { sent: 2, reason: too_long }));
     assert_eq!(
-        receiver.recv_batch().map(|mut batch| std::iter::from_fn(|| batch.next_message().map(drop)).count()),
+        receiver
+            .try_recv_batch()
+            .map(|mut batch| std::iter::from_fn(|| batch.next_message().map(drop)).count()),
         Ok(4)
     );
 }
