@@ -30,7 +30,7 @@ struct Options {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::parse();
     let pairs_of_queues = [1, 2];
-    let progress = ProgressBar::new((options.rounds * 7) as u64);
+    let progress = ProgressBar::new((options.rounds * 5) as u64);
     let mut rows = vec![];
     for pairs in pairs_of_queues {
         let load = Load { messages: options.messages, pairs };
@@ -52,20 +52,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         rows.push((
             name,
             rounds(&options, &progress, || pipe(&load, ring, bytes), || Ok(plain_pipe(&load, ring, bytes)))?,
-        ));
-    }
-    for bytes in [8, 64] {
-        let load = Load { messages: options.messages, pairs: 1 };
-        let name = format!("Pipe {bytes} B in batches, plain one by one");
-        let ring = options.capacity * 64;
-        rows.push((
-            name,
-            rounds(
-                &options,
-                &progress,
-                || batches(&load, ring, bytes),
-                || Ok(plain_pipe(&load, ring, bytes)),
-            )?,
         ));
     }
     progress.finish_and_clear();
@@ -163,47 +149,6 @@ fn pipe(load: &Load, ring: u64, bytes: usize) -> Outcome {
                     break first(&message);
                 }
                 std::hint::spin_loop();
-            }
-        },
-    ))
-}
-
-/// Messages a batch.
-const BATCH: u64 = 32;
-
-fn batches(load: &Load, ring: u64, bytes: usize) -> Outcome {
-    let pipe = Pipe::new(ring as usize - 8)?;
-    Ok(time(
-        load,
-        || {
-            let mut sender = pipe.sender().expect("the only one");
-            let mut messages = vec![vec![0; bytes]; BATCH as usize];
-            let last = load.messages - 1;
-            move |n| {
-                let place = (n % BATCH) as usize;
-                messages[place][..8].copy_from_slice(&n.to_ne_bytes());
-                if place + 1 == messages.len() || n == last {
-                    let mut unsent = &messages[..=place];
-                    while !unsent.is_empty() {
-                        unsent = &unsent[insist(|| sender.try_send_batch(unsent).ok())..];
-                    }
-                }
-            }
-        },
-        || {
-            let mut receiver = pipe.receiver().expect("the only one");
-            let mut received = std::collections::VecDeque::new();
-            move || loop {
-                if let Some(n) = received.pop_front() {
-                    break n;
-                }
-                if let Ok(mut batch) = receiver.try_recv_batch() {
-                    while let Some(message) = batch.next_message() {
-                        received.push_back(first(message));
-                    }
-                } else {
-                    std::hint::spin_loop();
-                }
             }
         },
     ))

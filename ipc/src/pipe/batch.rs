@@ -1,7 +1,7 @@
 //! Batches: several messages with one publication, or one release.
 //!
-//! What a message costs beyond its own bytes is, for short ones, the word that tells the other side of it: a cache line that the two sides take from each
-//! other. A batch writes it once. Its messages are references into shared memory for the reasons that `grant.rs` gives.
+//! A message of its own takes a store to the word that tells the other side of it, a look whether that one sleeps, and a look at the fork guard. A batch does
+//! these once. Its messages are references into shared memory for the reasons that `grant.rs` gives.
 
 use super::copy;
 use super::held::Held;

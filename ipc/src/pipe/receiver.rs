@@ -106,7 +106,7 @@ impl Receiver {
 
     /// Receives the messages that are there, as soon as there is one, to be read in place and given back to the sender together.
     ///
-    /// That is cheaper than one by one, if they are short.
+    /// For short messages that takes fewer steps than one by one; but the sender gets no room back meanwhile, so drop a long batch now and then.
     ///
     /// # Errors
     /// As [`recv`](Self::recv).

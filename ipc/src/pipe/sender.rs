@@ -92,8 +92,8 @@ impl Sender {
 
     /// Sends the messages in their order, and waits for room where there is none.
     ///
-    /// As many as there is room for are sent together: the receiver, and who finds this process dead, sees all of them or none. That is much cheaper than one
-    /// by one, if they are short.
+    /// As many as there is room for are sent together: the receiver, and who finds this process dead, sees all of them or none. For short messages that takes
+    /// fewer steps than one by one; but the receiver sees the first of them only once the last is written.
     ///
     /// ```
     /// let (mut sender, mut receiver) = skep_ipc::pipe(4096)?;
