@@ -3,7 +3,7 @@
 mod common;
 
 use common::Random;
-use skep::{Connection, Error, Pipe, RecvError, SendError, pipe};
+use skep::{Connection, Error, Pipe, RecvError, SendBatchError, SendError, pipe};
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -91,6 +91,83 @@ fn a_grant_is_sent_by_commit_alone() {
     assert_eq!(*receiver.recv().unwrap(), [3; 40]);
     assert_eq!(*receiver.recv().unwrap(), []);
     assert_eq!(receiver.try_recv().unwrap_err(), RecvError::Empty);
+}
+
+#[test]
+fn a_batch_arrives_in_its_order_as_messages_of_their_own() {
+    let (mut sender, mut receiver) = pipe(4096).unwrap();
+    let mut random = Random(7);
+    let sent: Vec<_> = (0..60).map(|length| message(&mut random, length)).collect();
+    assert_eq!(sender.try_send_batch(&sent), Ok(60));
+    sender.send_batch(&sent).unwrap();
+    let mut batch = receiver.try_recv_batch().unwrap();
+    for expected in sent.iter().chain(&sent[..20]) {
+        assert_eq!(batch.next_message(), Some(&expected[..]));
+    }
+    drop(batch);
+    for expected in &sent[20..] {
+        assert_eq!(
+            *receiver.try_recv().unwrap(),
+            expected[..],
+            "what a batch has not given out is still there"
+        );
+    }
+    assert_eq!(receiver.try_recv_batch().unwrap_err(), RecvError::Empty);
+}
+
+#[test]
+fn a_batch_gives_its_room_back_when_it_is_dropped() {
+    let (mut sender, mut receiver) = pipe(4088).unwrap();
+    assert_eq!(sender.try_send_batch(&[[1; 1016]; 4]), Ok(4));
+    assert_eq!(sender.try_send(&[2]), Err(SendError::Full));
+    let mut batch = receiver.recv_batch().unwrap();
+    for _ in 0..4 {
+        assert_eq!(batch.next_message(), Some(&[1; 1016][..]));
+    }
+    assert_eq!(batch.next_message(), None);
+    assert_eq!(sender.try_send(&[2]), Err(SendError::Full));
+    drop(batch);
+    assert_eq!(sender.try_send_batch(&[[2; 1016]; 4]), Ok(4));
+    std::mem::forget(receiver.try_recv_batch().unwrap()); // never released: they are still the next ones
+    assert_eq!(*receiver.try_recv().unwrap(), [2; 1016]);
+}
+
+#[test]
+fn a_batch_that_does_not_fit_is_sent_as_far_as_it_does() {
+    let (mut sender, mut receiver) = pipe(4088).unwrap();
+    assert_eq!(sender.try_send_batch::<[u8; 8]>(&[]), Ok(0));
+    assert_eq!(sender.try_send_batch(&[[1; 1016]; 9]), Ok(4));
+    assert_eq!(sender.try_send_batch(&[[1; 1016]; 9]), Err(SendError::Full));
+    while receiver.try_recv().is_ok() {}
+    let too_long = SendError::TooLong { len: 4089, max: 4088 };
+    let messages = [vec![1; 8], vec![2; 8], vec![3; 4089], vec![4; 8]];
+    assert_eq!(sender.try_send_batch(&messages), Ok(2));
+    assert_eq!(sender.try_send_batch(&messages[2..]), Err(too_long));
+    assert_eq!(sender.send_batch(&messages), Err(SendBatchError { sent: 2, reason: too_long }));
+    assert_eq!(
+        receiver
+            .try_recv_batch()
+            .map(|mut batch| std::iter::from_fn(|| batch.next_message().map(drop)).count()),
+        Ok(4)
+    );
+}
+
+/// Many laps of a ring that is much smaller than the batches, against what was sent.
+#[test]
+fn long_batches_pass_through_a_short_pipe() {
+    let (mut sender, mut receiver) = pipe(4088).unwrap();
+    let mut random = Random(3);
+    let messages: Vec<_> = (0..20_000).map(|n| message(&mut random, n % 50)).collect();
+    let sent = messages.clone();
+    let sending = std::thread::spawn(move || sender.send_batch(&messages));
+    let mut received = 0;
+    while let Ok(mut batch) = receiver.recv_batch() {
+        while let Some(message) = batch.next_message() {
+            assert_eq!(*message, *sent[received]);
+            received += 1;
+        }
+    }
+    assert_eq!((received, sending.join().unwrap()), (20_000, Ok(())));
 }
 
 #[test]

@@ -44,6 +44,8 @@ fn a_forked_child_is_refused_and_disturbs_nothing() {
         assert_eq!(sender.try_reserve(1).unwrap_err(), SendError::Forked);
         assert_eq!(receiver.recv().unwrap_err(), RecvError::Forked);
         assert_eq!(receiver.try_recv().unwrap_err(), RecvError::Forked);
+        assert_eq!(sender.try_send_batch(&["x"]), Err(SendError::Forked));
+        assert_eq!(receiver.recv_batch().unwrap_err(), RecvError::Forked);
         assert!(matches!(pipe.sender(), Err(Error::Forked)));
         // As a child does that unwinds: neither end of file nor a role for somebody else.
         // SAFETY: the originals are not used again: this child ends without them.
@@ -104,6 +106,15 @@ fn bad_positions_and_lengths_are_corrupt_and_nothing_worse() {
         sender.send(&[1; 8]).unwrap();
         write(&pipe, DATA, length);
         assert_eq!(receiver.try_recv().unwrap_err(), RecvError::Corrupt, "length {length}");
+        assert_eq!(receiver.try_recv_batch().unwrap_err(), RecvError::Corrupt, "length {length}");
+        // Behind a good one: the batch ends before it, and the next call tells.
+        write(&pipe, DATA, 0);
+        write(&pipe, DATA + 8, length);
+        let mut batch = receiver.try_recv_batch().unwrap();
+        assert_eq!(batch.next_message(), Some(&[][..]), "length {length}");
+        assert_eq!(batch.next_message(), None, "length {length}");
+        drop(batch);
+        assert_eq!(receiver.try_recv_batch().unwrap_err(), RecvError::Corrupt, "length {length}");
     }
 }
 

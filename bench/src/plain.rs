@@ -91,6 +91,7 @@ impl Vyukov {
 pub struct Bytes {
     tail: Line<AtomicU64>,
     head: Line<AtomicU64>,
+    bytes: u64,
     data: Box<[UnsafeCell<u64>]>,
 }
 
@@ -105,39 +106,36 @@ pub struct End {
 }
 
 impl Bytes {
-    /// A ring of `bytes` bytes, a power of two.
-    pub fn new(bytes: u64) -> Self {
+    /// A ring of `bytes` bytes, a power of two, with room for a record of `longest` bytes to run over the end.
+    pub fn new(bytes: u64, longest: u64) -> Self {
         assert!(bytes.is_power_of_two());
         let word = |_| UnsafeCell::new(0);
         Bytes {
             tail: Line(AtomicU64::new(0)),
             head: Line(AtomicU64::new(0)),
-            data: (0..bytes / 8).map(word).collect(),
+            bytes,
+            data: (0..(bytes + longest).div_ceil(8)).map(word).collect(),
         }
-    }
-
-    fn bytes(&self) -> u64 {
-        8 * self.data.len() as u64
     }
 
     fn at(&self, p: u64) -> *mut u64 {
         // SAFETY: the mask keeps the index below the number of words, a power of two.
-        unsafe { self.data.get_unchecked((p & (self.bytes() - 1)) as usize / 8) }.get()
+        unsafe { self.data.get_unchecked((p & (self.bytes - 1)) as usize / 8) }.get()
     }
 
-    /// Sends a message of a multiple of 8 bytes that does not run over the end, if there is room.
+    /// Sends a message of a multiple of 8 bytes, if there is room.
     #[inline]
     pub fn try_send(&self, end: &mut End, message: &[u8]) -> bool {
         let record = 8 + message.len() as u64;
-        if end.mine + record - end.other > self.bytes() {
+        if end.mine + record - end.other > self.bytes {
             end.other = self.head.0.load(Acquire);
-            if end.mine + record - end.other > self.bytes() {
+            if end.mine + record - end.other > self.bytes {
                 return false;
             }
         }
-        // SAFETY: these bytes are the sender's, and a message does not run over the end.
+        // SAFETY: these bytes are the sender's, or lie behind the end, where only this record does.
         unsafe {
-            self.at(end.mine + 8).cast::<u8>().copy_from_nonoverlapping(message.as_ptr(), message.len());
+            self.at(end.mine).add(1).cast::<u8>().copy_from_nonoverlapping(message.as_ptr(), message.len());
             self.at(end.mine).write_volatile(message.len() as u64);
         }
         end.mine += record;
@@ -157,7 +155,7 @@ impl Bytes {
         // SAFETY: these bytes are the receiver's, whole, until `head` says otherwise.
         let message = unsafe {
             let length = self.at(end.mine).read_volatile();
-            std::slice::from_raw_parts(self.at(end.mine + 8).cast::<u8>(), length as usize)
+            std::slice::from_raw_parts(self.at(end.mine).add(1).cast::<u8>(), length as usize)
         };
         let result = read(message);
         end.mine += 8 + message.len() as u64;

@@ -419,6 +419,16 @@ pub enum SendError {
     Corrupt,
 }
 
+/// Why a batch was not sent whole: its first `sent` messages are in the pipe, the others are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{sent} messages of the batch were sent, then: {reason}")]
+pub struct SendBatchError {
+    /// How many messages are in the pipe.
+    pub sent: usize,
+    /// Why the rest is not.
+    pub reason: SendError,
+}
+
 /// Why a pipe gave no message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RecvError {

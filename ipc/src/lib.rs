@@ -85,7 +85,7 @@ pub use {
     channel::{JoinableQueue, Queue, ValueLease, Work},
     error::{
         BarrierError, Error, GetError, LockError, Mismatch, PutBatchError, PutError, RecvError, ReleaseError,
-        SendError, WaitError,
+        SendBatchError, SendError, WaitError,
     },
     header::{Blueprint, Item, Kind},
     lock::{
@@ -93,7 +93,7 @@ pub use {
         RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SemaphoreSetup, Wakeup,
     },
     part::{Part, PartOptions, Place, Seat},
-    pipe::{Connection, Pipe, ReadGrant, Receiver, Sender, WriteGrant, pipe},
+    pipe::{Connection, Pipe, ReadBatch, ReadGrant, Receiver, Sender, WriteGrant, pipe},
     queue::{Lease, QueueOptions, SimpleQueue},
     segment::Segment,
 };

@@ -30,7 +30,7 @@ struct Options {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::parse();
     let pairs_of_queues = [1, 2];
-    let progress = ProgressBar::new((options.rounds * 4) as u64);
+    let progress = ProgressBar::new((options.rounds * 5) as u64);
     let mut rows = vec![];
     for pairs in pairs_of_queues {
         let load = Load { messages: options.messages, pairs };
@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             )?,
         ));
     }
-    for bytes in [8, 56] {
+    for bytes in [8, 56, 64] {
         let load = Load { messages: options.messages, pairs: 1 };
         let name = format!("Pipe {bytes} B, 1 to 1");
         let ring = options.capacity * 64;
@@ -155,7 +155,7 @@ fn pipe(load: &Load, ring: u64, bytes: usize) -> Outcome {
 }
 
 fn plain_pipe(load: &Load, ring: u64, bytes: usize) -> Duration {
-    let pipe = Bytes::new(ring);
+    let pipe = Bytes::new(ring, 8 + bytes as u64);
     time(
         load,
         || {

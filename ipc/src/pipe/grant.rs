@@ -4,9 +4,11 @@
 //! `head`, is the sender's until it publishes (S4); what lies between `head` and `tail` is the receiver's until it releases (R4); each role has one holder. A
 //! peer that breaks the protocol and writes there all the same can change what is read, but not where.
 
+use super::copy;
+use super::held::Held;
+use super::layout::record_bytes;
 use super::ring::{ReceiveEnd, SendEnd};
 use crate::error::SendError;
-use crate::fork::Epoch;
 use std::ops::{Deref, DerefMut};
 
 /// Room for a message, to be written in place; [`commit`](Self::commit) sends it, dropping it does not.
@@ -29,16 +31,30 @@ use std::ops::{Deref, DerefMut};
 /// ```
 #[must_use = "a grant that is not committed sends nothing"]
 pub struct WriteGrant<'a> {
-    end: &'a mut SendEnd<'static>,
-    epoch: Epoch,
+    end: &'a mut Held<SendEnd<'static>>,
     length: usize,
 }
 
 impl<'a> WriteGrant<'a> {
     /// `length` bytes have been reserved.
     #[inline]
-    pub(crate) fn new(end: &'a mut SendEnd<'static>, epoch: Epoch, length: usize) -> Self {
-        WriteGrant { end, epoch, length }
+    pub(crate) fn new(end: &'a mut Held<SendEnd<'static>>, length: usize) -> Self {
+        WriteGrant { end, length }
+    }
+
+    /// Sends a copy of a message of the reserved length, right after it was reserved: this still is the process that did so.
+    #[inline]
+    pub(crate) fn send(mut self, message: &[u8]) {
+        copy::short(&mut self, message);
+        self.publish(message.len());
+    }
+
+    #[inline]
+    fn publish(self, length: usize) {
+        let at = self.end.position();
+        let next = self.end.frame(at, length as u64);
+        self.end.publish(next);
+        self.end.ring().items().wake(1);
     }
 
     /// Sends the message.
@@ -60,11 +76,10 @@ impl<'a> WriteGrant<'a> {
         if length > self.length {
             return Err(SendError::TooLong { len: length, max: self.length });
         }
-        if !self.epoch.is_current() {
+        if !self.end.is_own() {
             return Err(SendError::Forked);
         }
-        self.end.publish(length as u64);
-        self.end.ring().items().wake(1);
+        self.publish(length);
         Ok(())
     }
 }
@@ -74,18 +89,20 @@ impl Deref for WriteGrant<'_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
+        let payload = self.end.ring().payload(self.end.position());
         // SAFETY: `length` bytes were reserved: by invariant 1 they are this sender's, by invariant 2 nobody else writes there, and the receiver
         // does not read there before they are published, which takes the grant. Contiguous and within the mappings by invariant 4, which the sender that
         // is borrowed keeps; memory from the kernel is initialised.
-        unsafe { std::slice::from_raw_parts(self.end.payload().as_ptr(), self.length) }
+        unsafe { std::slice::from_raw_parts(payload.as_ptr(), self.length) }
     }
 }
 
 impl DerefMut for WriteGrant<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
+        let payload = self.end.ring().payload(self.end.position());
         // SAFETY: as in `deref`; the grant, and with it the only way to these bytes in this process, is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(self.end.payload().as_ptr(), self.length) }
+        unsafe { std::slice::from_raw_parts_mut(payload.as_ptr(), self.length) }
     }
 }
 
@@ -99,16 +116,15 @@ impl std::fmt::Debug for WriteGrant<'_> {
 ///
 /// If the process dies before that, the message is not taken: the role's next holder receives it.
 pub struct ReadGrant<'a> {
-    end: &'a mut ReceiveEnd<'static>,
-    epoch: Epoch,
+    end: &'a mut Held<ReceiveEnd<'static>>,
     length: usize,
 }
 
 impl<'a> ReadGrant<'a> {
     /// `length` is the next message's.
     #[inline]
-    pub(crate) fn new(end: &'a mut ReceiveEnd<'static>, epoch: Epoch, length: usize) -> Self {
-        ReadGrant { end, epoch, length }
+    pub(crate) fn new(end: &'a mut Held<ReceiveEnd<'static>>, length: usize) -> Self {
+        ReadGrant { end, length }
     }
 }
 
@@ -117,9 +133,10 @@ impl Deref for ReadGrant<'_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
+        let payload = self.end.ring().payload(self.end.position());
         // SAFETY: the next message's bytes: by invariant 1 they are this receiver's, by invariant 2 the sender does not write there before they are released,
         // which drops the grant. Contiguous and within the mappings by invariant 4, which the receiver that is borrowed keeps.
-        unsafe { std::slice::from_raw_parts(self.end.payload().as_ptr(), self.length) }
+        unsafe { std::slice::from_raw_parts(payload.as_ptr(), self.length) }
     }
 }
 
@@ -127,8 +144,9 @@ impl Drop for ReadGrant<'_> {
     #[inline]
     fn drop(&mut self) {
         // In a forked child the message is the parent's.
-        if self.epoch.is_current() {
-            self.end.release(self.length as u64);
+        if self.end.is_own() {
+            let next = self.end.position().wrapping_add(record_bytes(self.length as u64));
+            self.end.release(next);
             self.end.ring().space().wake(1);
         }
     }

@@ -25,13 +25,10 @@ use crate::wait::WaitWord;
 /// The bytes before a payload, and the unit of positions.
 pub(crate) const HEADER_BYTES: u64 = 8;
 
-/// The bytes of a message's record; `None` if there is no such number.
+/// The bytes of the record of a message that fits in some ring.
 #[inline]
-pub(crate) const fn record_bytes(length: u64) -> Option<u64> {
-    match length.checked_add(HEADER_BYTES) {
-        Some(bytes) => bytes.checked_next_multiple_of(HEADER_BYTES),
-        None => None,
-    }
+pub(crate) const fn record_bytes(length: u64) -> u64 {
+    (length + (2 * HEADER_BYTES - 1)) & !(HEADER_BYTES - 1)
 }
 
 /// The longest message in a ring of so many bytes.

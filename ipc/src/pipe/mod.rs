@@ -8,9 +8,15 @@ pub(crate) mod ring;
 pub(crate) mod model;
 
 #[cfg(not(loom))]
+mod batch;
+#[cfg(not(loom))]
+mod copy;
+#[cfg(not(loom))]
 mod grant;
 #[cfg(not(loom))]
 mod handle;
+#[cfg(not(loom))]
+mod held;
 #[cfg(not(loom))]
 mod map;
 #[cfg(not(loom))]
@@ -22,6 +28,7 @@ mod sender;
 
 #[cfg(not(loom))]
 pub use {
+    batch::ReadBatch,
     grant::{ReadGrant, WriteGrant},
     handle::{Connection, Pipe, pipe},
     receiver::Receiver,

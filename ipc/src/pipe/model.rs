@@ -1,7 +1,7 @@
 //! A pipe in simulated shared memory, for models. Messages are one word long.
 
 use super::handover;
-use super::layout::Control;
+use super::layout::{Control, record_bytes};
 use super::ring::{ReceiveEnd, Refusal, Ring, SendEnd};
 use crate::model::World;
 use crate::peer::LEFT;
@@ -98,14 +98,24 @@ pub struct Sender {
 impl Sender {
     /// Sends a message; sleeps while there is no room.
     pub fn send(&mut self, message: u64) {
+        self.send_batch(&[message]);
+    }
+
+    /// Sends messages together, at least one; sleeps while there is no room for all.
+    pub fn send_batch(&mut self, messages: &[u64]) {
+        let mut at = self.end.position();
         let (space, end) = (self.end.ring().space(), &mut self.end);
-        let look = || match end.reserve(MESSAGE) {
+        let last = at + (messages.len() as u64 - 1) * record_bytes(MESSAGE);
+        let look = || match end.reserve_at(last, MESSAGE) {
             Err(Refusal::NotReady) => None,
             outcome => Some(outcome),
         };
         wait(space, Until::Forever, look, || true).expect("waits for ever").expect("not corrupt");
-        self.end.ring().word(self.end.position() + 8).write(message); // S2
-        self.end.publish(MESSAGE);
+        for &message in messages {
+            self.end.ring().word(at + 8).write(message); // S2
+            at = self.end.frame(at, MESSAGE);
+        }
+        self.end.publish(at);
         self.end.ring().items().wake(1);
     }
 
@@ -135,6 +145,29 @@ pub struct Receiver {
 impl Receiver {
     /// Receives the next message, calls `read` with it, and releases it; sleeps while there is none. `None`: end of file.
     pub fn recv_with<R>(&mut self, read: impl FnOnce(u64) -> R) -> Option<R> {
+        let length = self.next()?;
+        let at = self.end.position();
+        let result = read(self.end.ring().word(at + 8).read()); // R3
+        self.release(at + record_bytes(length));
+        Some(result)
+    }
+
+    /// Receives the messages that are there, calls `read` with each, and releases them together; sleeps while there is none. False: end of file.
+    pub fn recv_batch_with(&mut self, mut read: impl FnMut(u64)) -> bool {
+        if self.next().is_none() {
+            return false;
+        }
+        let mut at = self.end.position();
+        while let Ok(length) = self.end.seen(at) {
+            read(self.end.ring().word(at + 8).read()); // R3
+            at += record_bytes(length);
+        }
+        self.release(at);
+        true
+    }
+
+    /// The length of the next message.
+    fn next(&mut self) -> Option<u64> {
         let (items, end, pipe) = (self.end.ring().items(), &mut self.end, &self.pipe);
         let gone = std::cell::Cell::new(false);
         let left = || pipe.0.world.peers().entry(SENDER).state.load(Acquire) == LEFT;
@@ -147,15 +180,18 @@ impl Receiver {
             gone.set(pipe.sender_is_gone());
             true
         };
-        let length = match wait(items, Until::Forever, look, check).expect("waits for ever") {
-            Ok(length) => length,
-            Err(Refusal::NotReady) => return None,
+        match wait(items, Until::Forever, look, check).expect("waits for ever") {
+            Ok(length) => {
+                assert_eq!(length, MESSAGE);
+                Some(length)
+            }
+            Err(Refusal::NotReady) => None,
             Err(Refusal::Corrupt) => panic!("corrupt"),
-        };
-        assert_eq!(length, MESSAGE);
-        let result = read(self.end.ring().word(self.end.position() + 8).read()); // R3
-        self.end.release(length);
+        }
+    }
+
+    fn release(&mut self, to: u64) {
+        self.end.release(to);
         self.end.ring().space().wake(1);
-        Some(result)
     }
 }

@@ -1,7 +1,9 @@
 //! The handle of the process that receives.
 
+use super::batch::ReadBatch;
 use super::grant::ReadGrant;
 use super::handle::Pipe;
+use super::held::Held;
 use super::ring::{ReceiveEnd, Refusal};
 use super::role::Role;
 use crate::error::{Error, RecvError};
@@ -39,7 +41,7 @@ use std::time::Duration;
 /// ```
 pub struct Receiver {
     // Before `role`, which keeps the memory that it points into.
-    end: ReceiveEnd<'static>,
+    end: Held<ReceiveEnd<'static>>,
     role: Role,
     /// Of calls that found the pipe empty.
     refusals: Refusals,
@@ -50,6 +52,7 @@ impl Receiver {
         // SAFETY: the role keeps the memory, and the receiver keeps the role for longer than the end.
         let ring = unsafe { role.memory().ring() };
         let end = ReceiveEnd::new(ring).map_err(|_| Error::Corrupt)?;
+        let end = Held::new(end, role.epoch());
         Ok(Receiver { end, role, refusals: Refusals::default() })
     }
 
@@ -101,6 +104,32 @@ impl Receiver {
         Ok(buffer.len())
     }
 
+    /// Receives the messages that are there, as soon as there is one, to be read in place and given back to the sender together.
+    ///
+    /// For short messages that takes fewer steps than one by one; but the sender gets no room back meanwhile, so drop a long batch now and then.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    #[inline]
+    pub fn recv_batch(&mut self) -> Result<ReadBatch<'_>, RecvError> {
+        self.next_until(|| Until::Forever)?;
+        Ok(ReadBatch::new(&mut self.end))
+    }
+
+    /// Receives the messages that are there now, at least one.
+    ///
+    /// # Errors
+    /// [`RecvError::Empty`], and as [`recv`](Self::recv).
+    #[inline]
+    pub fn try_recv_batch(&mut self) -> Result<ReadBatch<'_>, RecvError> {
+        match self.attempt() {
+            Ok(_) => {}
+            Err(RecvError::Empty) => _ = self.explain_empty()?,
+            Err(e) => return Err(e),
+        }
+        Ok(ReadBatch::new(&mut self.end))
+    }
+
     #[inline]
     fn next_until(&mut self, until: impl FnOnce() -> Until) -> Result<u64, RecvError> {
         match self.attempt() {
@@ -111,7 +140,7 @@ impl Receiver {
 
     #[inline]
     fn attempt(&mut self) -> Result<u64, RecvError> {
-        if !self.role.is_own() {
+        if !self.end.is_own() {
             return Err(RecvError::Forked);
         }
         self.end.next().map_err(refused)
@@ -135,7 +164,7 @@ impl Receiver {
 
     #[inline]
     fn grant(&mut self, length: u64) -> ReadGrant<'_> {
-        ReadGrant::new(&mut self.end, self.role.epoch(), length as usize)
+        ReadGrant::new(&mut self.end, length as usize)
     }
 
     // --- state -------------------------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
 //! The handle of the process that sends.
 
+use super::batch::WriteBatch;
 use super::grant::WriteGrant;
 use super::handle::Pipe;
+use super::held::Held;
 use super::ring::{Refusal, SendEnd};
 use super::role::Role;
-use crate::error::{Error, SendError};
+use crate::error::{Error, SendBatchError, SendError};
 use crate::refusals::Refusals;
 use crate::wait::{self, Until};
 use std::cell::Cell;
@@ -42,7 +44,7 @@ use std::time::Duration;
 /// ```
 pub struct Sender {
     // Before `role`, which keeps the memory that it points into.
-    end: SendEnd<'static>,
+    end: Held<SendEnd<'static>>,
     role: Role,
     /// Of calls that found the pipe full.
     refusals: Refusals,
@@ -53,6 +55,7 @@ impl Sender {
         // SAFETY: the role keeps the memory, and the sender keeps the role for longer than the end.
         let ring = unsafe { role.memory().ring() };
         let end = SendEnd::new(ring).map_err(|_| Error::Corrupt)?;
+        let end = Held::new(end, role.epoch());
         Ok(Sender { end, role, refusals: Refusals::default() })
     }
 
@@ -64,7 +67,8 @@ impl Sender {
     /// [`SendError::TooLong`], [`SendError::Disconnected`], [`SendError::Forked`], [`SendError::Corrupt`].
     #[inline]
     pub fn send(&mut self, message: &[u8]) -> Result<(), SendError> {
-        fill(self.reserve(message.len())?, message)
+        self.reserve(message.len())?.send(message);
+        Ok(())
     }
 
     /// Sends a message if there is room now.
@@ -73,7 +77,8 @@ impl Sender {
     /// [`SendError::Full`], and as [`send`](Self::send).
     #[inline]
     pub fn try_send(&mut self, message: &[u8]) -> Result<(), SendError> {
-        fill(self.try_reserve(message.len())?, message)
+        self.try_reserve(message.len())?.send(message);
+        Ok(())
     }
 
     /// Sends a message, if there is room before `timeout` is over.
@@ -81,7 +86,49 @@ impl Sender {
     /// # Errors
     /// [`SendError::Full`], and as [`send`](Self::send).
     pub fn send_timeout(&mut self, message: &[u8], timeout: Duration) -> Result<(), SendError> {
-        fill(self.reserve_timeout(message.len(), timeout)?, message)
+        self.reserve_timeout(message.len(), timeout)?.send(message);
+        Ok(())
+    }
+
+    /// Sends the messages in their order, and waits for room where there is none.
+    ///
+    /// As many as there is room for are sent together: the receiver, and who finds this process dead, sees all of them or none. For short messages that takes
+    /// fewer steps than one by one; but the receiver sees the first of them only once the last is written.
+    ///
+    /// ```
+    /// let (mut sender, mut receiver) = skep_ipc::pipe(4096)?;
+    /// sender.send_batch(&["a", "b"])?;
+    /// assert_eq!(&*receiver.recv()?, b"a");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Why not all were sent, as [`send`](Self::send), and how many were.
+    pub fn send_batch<M: AsRef<[u8]>>(&mut self, messages: &[M]) -> Result<(), SendBatchError> {
+        let mut sent = 0;
+        while let Some(first) = messages.get(sent) {
+            let step = self.reserve(first.as_ref().len()).map(drop);
+            let step = step.and_then(|()| self.send_what_fits(&messages[sent..]));
+            sent += step.map_err(|reason| SendBatchError { sent, reason })?;
+        }
+        Ok(())
+    }
+
+    /// Sends as many of the messages, from the first on, as there is room for now, together. Returns how many; none only for an empty slice.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send), if the first cannot be sent.
+    pub fn try_send_batch<M: AsRef<[u8]>>(&mut self, messages: &[M]) -> Result<usize, SendError> {
+        let Some(first) = messages.first() else { return Ok(0) };
+        let _ = self.try_reserve(first.as_ref().len())?;
+        self.send_what_fits(messages)
+    }
+
+    fn send_what_fits<M: AsRef<[u8]>>(&mut self, messages: &[M]) -> Result<usize, SendError> {
+        let mut batch = WriteBatch::new(&mut self.end);
+        let refused = messages.iter().position(|message| batch.push(message.as_ref()).is_err());
+        batch.send()?;
+        Ok(refused.unwrap_or(messages.len()))
     }
 
     // --- messages written in place ---------------------------------------------------------------------------------
@@ -132,7 +179,7 @@ impl Sender {
 
     #[inline]
     fn attempt(&mut self, length: usize) -> Result<(), SendError> {
-        if !self.role.is_own() {
+        if !self.end.is_own() {
             return Err(SendError::Forked);
         }
         if length > self.capacity() {
@@ -165,7 +212,7 @@ impl Sender {
 
     #[inline]
     fn grant(&mut self, length: usize) -> WriteGrant<'_> {
-        WriteGrant::new(&mut self.end, self.role.epoch(), length)
+        WriteGrant::new(&mut self.end, length)
     }
 
     // --- state -------------------------------------------------------------------------------------------------
@@ -208,12 +255,6 @@ impl std::fmt::Debug for Sender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sender").field("capacity", &self.capacity()).finish_non_exhaustive()
     }
-}
-
-#[inline]
-fn fill(mut grant: WriteGrant<'_>, message: &[u8]) -> Result<(), SendError> {
-    grant.copy_from_slice(message);
-    grant.commit()
 }
 
 fn refused(refusal: Refusal) -> SendError {
