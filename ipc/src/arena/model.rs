@@ -59,7 +59,7 @@ impl ArenaItem {
 
 /// What lies in a place: never 0.
 fn descriptor(block: Block) -> u64 {
-    u64::from(block.generation) << 32 | u64::from(block.index) + 1
+    (u64::from(block.generation) << 32) | (u64::from(block.index) + 1)
 }
 
 /// The index and the generation of a block that lies in a place.
