@@ -67,3 +67,34 @@ fn a_descriptor_is_good_once_and_for_what_it_was_made() {
     assert_eq!(take(&arena, &descriptor).err(), Some(DescriptorError::Stale));
     assert_eq!(arena.free_bytes(), 1 << 16);
 }
+
+/// A plain value that wants to begin at a multiple of two pages.
+#[derive(Debug, Clone, Copy, PartialEq, bytemuck::Zeroable, bytemuck::Pod)]
+#[repr(C, align(8192))]
+struct OverAligned([u8; 8192]);
+
+/// The same of a page.
+#[derive(Debug, Clone, Copy, PartialEq, bytemuck::Zeroable, bytemuck::Pod)]
+#[repr(C, align(4096))]
+struct PageAligned([u8; 4096]);
+
+#[test]
+fn a_type_that_wants_more_than_the_alignment_of_a_page_is_refused() {
+    let arena = Arena::new(1 << 20).unwrap();
+    let refused = AllocError::Alignment { align: 8192 };
+    let error = arena.boxed(OverAligned([7; 8192])).unwrap_err();
+    assert_eq!((error.reason, error.value.0[0]), (refused, 7), "the value comes back");
+    assert_eq!(arena.slice(&[OverAligned([7; 8192])]).err(), Some(refused));
+    assert_eq!(arena.slice_zeroed::<OverAligned>(0).err(), Some(refused));
+    assert_eq!(arena.vec::<OverAligned>(0).err(), Some(refused));
+    assert_eq!(arena.within(std::time::Duration::MAX).vec::<OverAligned>(1).err(), Some(refused));
+    for align in [0, 3, 4097, 8192] {
+        assert_eq!(arena.slice_aligned::<u8>(1, align).err(), Some(AllocError::Alignment { align }));
+    }
+    let told = refused.to_string();
+    assert!(told.contains("4096") && told.contains("8192"), "{told}");
+    assert_eq!(arena.free_bytes(), 1 << 20);
+    let pages: Vec<_> = (0..20).map(|n| arena.boxed(PageAligned([n; 4096])).unwrap()).collect();
+    assert!(pages.iter().enumerate().all(|(n, page)| page.0 == [n as u8; 4096]));
+    assert!((0..20).all(|_| arena.slice_aligned::<u8>(1, 4096).unwrap().as_ptr().addr() % 4096 == 0));
+}

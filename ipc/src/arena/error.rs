@@ -22,6 +22,12 @@ pub enum AllocError {
         /// The most that it can give at once.
         largest: usize,
     },
+    /// No block begins at a multiple of that.
+    #[error("blocks are aligned to a power of two up to a page of 4096 bytes, not to {align}")]
+    Alignment {
+        /// What was asked for.
+        align: usize,
+    },
     /// The handle was inherited through `fork()`.
     #[error(
         "this handle belongs to the process that forked: attach anew in the child, by name or descriptor"
@@ -185,6 +191,9 @@ impl From<AllocError> for Error {
         match error {
             AllocError::Full { bytes } | AllocError::TooLarge { bytes, .. } => {
                 Error::NoMemory { bytes: bytes as u64 }
+            }
+            AllocError::Alignment { .. } => {
+                Error::Setup("an arena's blocks are aligned to a power of two up to a page of 4096 bytes")
             }
             AllocError::Forked => Error::Forked,
             AllocError::Corrupt => Error::Corrupt,

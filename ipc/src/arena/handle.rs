@@ -274,10 +274,13 @@ impl Arena {
         if !core.is_own() {
             return Err(AllocError::Forked);
         }
+        // Blocks are aligned to their size, in a memory that is aligned to a page.
+        if !align.is_power_of_two() || align as u64 > PAGE_BYTES {
+            return Err(AllocError::Alignment { align });
+        }
         let largest = plan.block_bytes(plan.granules.ilog2());
         let too_large = AllocError::TooLarge { bytes: bytes.unwrap_or(usize::MAX), largest };
-        // Blocks are aligned to a page at most.
-        let bytes = bytes.filter(|_| align as u64 <= PAGE_BYTES).ok_or(too_large)?;
+        let bytes = bytes.ok_or(too_large)?;
         let order = plan.order(bytes, align).ok_or(too_large)?;
         let block = match self.patience {
             None => core.allocate(order),
@@ -348,10 +351,10 @@ impl Arena {
     /// The same, aligned to `align` bytes, a power of two up to 4096, for what wants more than its type does.
     ///
     /// # Errors
-    /// [`AllocError`]; [`AllocError::TooLarge`] for another alignment.
+    /// [`AllocError`]; [`AllocError::Alignment`] for another alignment.
     pub fn slice_aligned<T: Pod>(&self, len: usize, align: usize) -> Result<ShmSlice<T>, AllocError> {
-        let bytes = len.checked_mul(size_of::<T>()).filter(|_| align.is_power_of_two() && align <= 4096);
-        let owned = self.block(bytes, align.max(align_of::<T>()))?;
+        let align = if align.is_power_of_two() { align.max(align_of::<T>()) } else { align };
+        let owned = self.block(len.checked_mul(size_of::<T>()), align)?;
         Ok(ShmBox::new(owned, len))
     }
 
