@@ -307,13 +307,28 @@ impl Parcel {
             let bytes = self.bytes.get(..self.len as usize).ok_or("its length is impossible")?;
             return decode(bytes);
         }
-        unpacked.message = Some((self.index, self.generation));
-        let (bytes, table) =
-            self.contents(core).ok_or("its block was taken already, or is smaller than it says")?;
-        unpacked.table = Table::new(table);
+        let bytes =
+            self.find(core, unpacked).ok_or("its block was taken already, or is smaller than it says")?;
         // SAFETY: within the block, as `contents` has checked; it lies in a place that the caller has leased, so nobody writes to it.
         let bytes = unsafe { bytes.as_ref() };
         unpacked.table.within(core, || decode(bytes))
+    }
+
+    /// What lies in a carrier's place whose lease was forgotten: a handle may have been moved elsewhere before.
+    pub(crate) fn left(&self, core: &Core) -> Unpacked {
+        let mut left = Unpacked::new();
+        if self.handles != NO_BLOCK && self.find(core, &mut left).is_some() {
+            left.table.note_taken(core);
+        }
+        left
+    }
+
+    /// Notes what a place holds, and says where the bytes are.
+    fn find(&self, core: &Core, unpacked: &mut Unpacked) -> Option<NonNull<[u8]>> {
+        unpacked.message = Some((self.index, self.generation));
+        let (bytes, table) = self.contents(core)?;
+        unpacked.table = Table::new(table);
+        Some(bytes)
     }
 
     /// Where its bytes are, and a copy of its table; `None` if the block is not one that lies in a carrier.

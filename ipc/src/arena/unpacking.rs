@@ -10,7 +10,7 @@ use super::descriptor::{self, Hold, Lead};
 use super::packing::{HOMELESS, Scope};
 use super::shareable::Shareable;
 use super::sharing::Takers;
-use super::word::Phase;
+use super::word::{Phase, Word};
 use serde::{Deserialize, Deserializer, de};
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -57,6 +57,18 @@ impl Table {
         let end = End { table: self, outer: UNPACKING.replace(Some(here)) };
         let result = work();
         end.error().map_or(result, Err)
+    }
+
+    /// Notes as taken what does not lie in the carrier's place any more: a handle of this participant has it, or had.
+    pub(super) fn note_taken(&mut self, core: &Core) {
+        for lying in &mut self.0 {
+            let Lying { index, generation, .. } = *lying;
+            let seen = core.blocks().may_be_taken(index, generation);
+            let is_sent = |word: Word| matches!(word.phase(), Phase::Sent | Phase::SentRef);
+            if !seen.is_some_and(|word| is_sent(word) || word.peer() != Some(core.me())) {
+                lying.out = Some((Block { index, generation, order: 0 }, Phase::Held));
+            }
+        }
     }
 
     /// Whether each block is where the carrier's place says.

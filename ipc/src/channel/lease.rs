@@ -56,6 +56,19 @@ impl Drop for Opened<'_> {
     }
 }
 
+/// Ends the leases that were forgotten, and so never dropped, as if they were dropped now. The block of a handle that was moved out of one is its owner's: the next consumer, to whom
+/// a block that another one holds is a dead one's, must not find it in the queue.
+pub(super) fn end_forgotten(end: &End) {
+    let core = end.arena.core();
+    if core.is_own() {
+        for delivery in end.port.deliveries() {
+            // SAFETY: the slot is this participant's until the delivery ends; any bytes are a parcel.
+            let parcel = unsafe { end.port.item(delivery).read_volatile() };
+            drop(Opened { end, delivery, unpacked: parcel.left(core) });
+        }
+    }
+}
+
 impl<'a, T: DeserializeOwned> ValueLease<'a, T> {
     /// Decodes the parcel of a delivery; one that cannot be decoded is acknowledged, and its blocks freed. `None`: it was void.
     pub(super) fn open(end: &'a End, delivery: Delivery) -> Result<Option<Self>, RecvValueError> {

@@ -1,6 +1,6 @@
 //! `Queue<T>`: a queue of any values, whose ring and whose messages lie in an arena.
 
-use super::lease::ValueLease;
+use super::lease::{ValueLease, end_forgotten};
 use super::options::blueprint_of;
 use crate::arena::core::Core;
 use crate::arena::directory::{self, Joined};
@@ -70,6 +70,12 @@ impl End {
     pub(super) fn ack(&self, delivery: Delivery) {
         self.port.ack(delivery);
         self.joiners.wake_if(u32::MAX, || self.port.len() == 0);
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        end_forgotten(self);
     }
 }
 

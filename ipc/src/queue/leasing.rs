@@ -54,9 +54,14 @@ impl Leased {
         self.0.iter().position(|held| held.get().is_none())
     }
 
+    /// What is leased.
+    pub(crate) fn deliveries(&self) -> impl Iterator<Item = Delivery> + '_ {
+        self.0.iter().filter_map(Cell::get)
+    }
+
     /// Gives back what is leased.
     pub(crate) fn nack_all<T: Pod>(&self, ring: &Ring<'_, T>) {
-        for delivery in self.0.iter().filter_map(Cell::get) {
+        for delivery in self.deliveries() {
             ring.nack(self, delivery);
         }
     }

@@ -203,6 +203,11 @@ impl<T: Pod> Port<T> {
         }
     }
 
+    /// What is leased: once no lease can be in use any more, those that were forgotten.
+    pub(crate) fn deliveries(&self) -> impl Iterator<Item = Delivery> + '_ {
+        self.leased.deliveries()
+    }
+
     #[inline]
     fn vacant_lease(&self) -> Result<usize, GetError> {
         self.leased.vacant().ok_or(GetError::TooManyLeases)
