@@ -1,0 +1,72 @@
+//! An arena whose carriers one process alone knows is repaired by that one alone: another one would free what lies in a carrier that it has not heard of.
+
+#![cfg(not(loom))]
+
+mod common;
+
+use common::{Other, Unlink, fresh_name, given_fd, role};
+use skep::{Arena, ArenaOptions, ShmBox, SimpleQueue};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+const SIZE: u64 = 1 << 16;
+
+#[test]
+fn the_other_process() {
+    let Some((role, argument)) = role() else { return };
+    match role.as_str() {
+        "hold and wait" => {
+            let arena = Arena::from_fd_of_another(given_fd()).unwrap();
+            let held: Vec<ShmBox<u64>> = (0..10).map(|n| arena.boxed(n).unwrap()).collect();
+            SimpleQueue::<u64>::open(&argument).unwrap().put(held.len() as u64).unwrap();
+            loop {
+                std::thread::park();
+                std::hint::black_box(&held);
+            }
+        }
+        "need memory" => {
+            // Whoever opens such an arena as any other is told by the arena what it is.
+            let as_any = Arena::from_fd(given_fd()).unwrap();
+            let as_another = Arena::from_fd_of_another(given_fd()).unwrap();
+            for arena in [as_any.another().unwrap(), as_any, as_another] {
+                let free = arena.free_bytes();
+                assert_eq!(arena.recover().unwrap(), 0);
+                let all: Vec<_> = std::iter::from_fn(|| arena.boxed(1_u64).ok()).collect();
+                assert_eq!(all.len() as u64 * 64, free);
+                assert!(arena.within(std::time::Duration::from_millis(1)).boxed(1_u64).is_err());
+                drop(all);
+                assert_eq!(arena.free_bytes(), free);
+            }
+        }
+        other => panic!("no such role: {other}"),
+    }
+    std::process::exit(0);
+}
+
+#[test]
+fn a_process_that_does_not_know_the_carriers_of_an_arena_does_not_repair_it() {
+    let name = fresh_name("custody");
+    let _unlink = Unlink(name.clone());
+    let mut held = SimpleQueue::<u64>::create(&name, 1).unwrap();
+    let options = ArenaOptions::new(SIZE);
+    let arena = options.anonymous_for(Arc::new(|_: &mut dyn FnMut(u32, u32)| {})).unwrap();
+    let holder = Other::start_with_fd("hold and wait", &name, arena.as_fd());
+    assert_eq!(held.get(), Ok(10));
+    holder.kill();
+    Other::start_with_fd("need memory", "", arena.as_fd()).finish();
+    assert_eq!(arena.free_bytes(), SIZE - 640);
+    assert_eq!(arena.recover().unwrap(), 1, "the others have left");
+    assert_eq!(arena.free_bytes(), SIZE);
+}
+
+/// What a process leaves that knows no carriers: its blocks, for the one who knows them.
+#[test]
+fn a_process_that_leaves_what_it_sent_leaves_it_to_the_one_who_knows_the_carriers() {
+    let arena = ArenaOptions::new(SIZE).anonymous_for(Arc::new(|_: &mut dyn FnMut(u32, u32)| {})).unwrap();
+    let worker = Arena::from_fd_of_another(arena.as_fd().try_clone_to_owned().unwrap()).unwrap();
+    let descriptor = worker.boxed(7_u64).unwrap().into_descriptor().unwrap();
+    drop(worker);
+    assert_eq!(arena.recover().unwrap(), 1);
+    assert_eq!(*ShmBox::<u64>::from_descriptor(&arena, &descriptor).unwrap(), 7, "it was given to nobody");
+    assert_eq!(arena.free_bytes(), SIZE);
+}
