@@ -6,6 +6,10 @@
 
 #[path = "pool/api.rs"]
 mod api;
+#[path = "pool/arena.rs"]
+mod arena;
+#[path = "pool/arena_deaths.rs"]
+mod arena_deaths;
 #[path = "pool/death.rs"]
 mod death;
 #[path = "pool/entry.rs"]
@@ -25,7 +29,9 @@ fn main() {
     programs::before_init();
     skep::init();
     programs::after_init();
-    let tests = [api::laws(), life::laws(), death::laws(), entry::laws()].concat();
+    let tests =
+        [api::laws(), life::laws(), death::laws(), entry::laws(), arena::laws(), arena_deaths::laws()]
+            .concat();
     let trials = tests.into_iter().map(|law| Trial::test(law.name, move || support::within(law))).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

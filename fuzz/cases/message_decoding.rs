@@ -6,8 +6,9 @@
 
 use super::input::Input;
 use serde::{Deserialize, Serialize};
-use skep_pool::fuzzing::{Words, arguments, message, record, results};
-use skep_pool::{__private, Cause, TaskError};
+use skep_ipc::{Arena, ShmArc, ShmBox};
+use skep_pool::fuzzing::{Words, message, record, results, run_each};
+use skep_pool::{Cause, TaskError};
 use std::collections::HashMap;
 
 /// A value of each kind that serde tells apart.
@@ -19,6 +20,15 @@ enum Value {
     Many(Vec<Value>, Vec<u64>, HashMap<u16, String>),
     Perhaps(Option<Box<Value>>, Result<[u8; 3], ()>),
     Ended { cause: Cause, error: TaskError },
+}
+
+/// Handles of shared memory as a value may have them.
+#[derive(Debug, Serialize, Deserialize)]
+#[allow(dead_code, reason = "made and printed by serde alone")]
+enum Shared {
+    Number(ShmBox<u64>),
+    Bytes(ShmBox<[u8]>),
+    Counted(ShmArc<[u8]>),
 }
 
 /// Runs one input.
@@ -43,20 +53,38 @@ fn check_packets(mut rest: &[u8]) {
 
 /// Each argument, as a task of several types takes it.
 fn check_arguments(stream: &[u8]) {
-    let arguments = arguments(stream);
-    assert!(arguments.iter().map(|argument| argument.len() + 4).sum::<usize>() <= stream.len());
-    for argument in arguments {
-        let mut result = Vec::new();
-        let _ = __private::run::<(u8, String), usize>(argument, &mut result, |(_, text)| text.len());
-        let run = __private::run::<Value, Value>(argument, &mut result, |value| value);
-        assert!(!matches!(run, Err(TaskError::Panicked { .. })), "{run:?}");
-    }
+    let arena = some_arena();
+    let free = arena.free_bytes();
+    run_each(stream, &arena, false, |(_, text): (u8, String)| text.len());
+    run_each(stream, &arena, true, |shared: Vec<Shared>| shared.len());
+    let runs = run_each(stream, &arena, false, |value: Value| value);
+    assert!(runs.len() * 5 <= stream.len());
+    assert!(!runs.iter().any(|run| matches!(run, Err(TaskError::Panicked { .. }))), "{runs:?}");
+    assert!(arena.free_bytes() >= free, "what is taken is freed");
 }
 
 fn check_results(stream: &[u8]) {
-    for count in [results::<Value>(stream).len(), results::<Vec<String>>(stream).len()] {
-        assert!(count * 5 <= stream.len());
+    let arena = some_arena();
+    let values = [
+        results::<Value>(stream, &arena).len(),
+        results::<Vec<String>>(stream, &arena).len(),
+        results::<Vec<Shared>>(stream, &arena).len(),
+    ];
+    assert!(values.iter().all(|count| count * 5 <= stream.len()));
+}
+
+/// A small arena with blocks that were sent, and that an input may name: the first few indices, in generation 1.
+fn some_arena() -> Arena {
+    let arena = Arena::new(1 << 12).expect("memory");
+    for n in 0..8_u64 {
+        if let Ok(block) = arena.boxed(n) {
+            let _ = block.into_descriptor();
+        }
     }
+    if let Some(reference) = arena.slice(&[1_u8; 64]).ok().and_then(|slice| slice.share().ok()) {
+        let _ = reference.into_descriptor();
+    }
+    arena
 }
 
 /// A record that may say anything of its streams: near the truth, or anywhere.

@@ -66,6 +66,9 @@ mod shmem;
 #[cfg(not(loom))]
 mod sys;
 
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub use arena::{Freight, Lading, Taken};
 #[cfg(all(feature = "ndarray", not(loom)))]
 pub use arena::{NdView, NdViewMut};
 #[cfg(skep_faults)]

@@ -60,10 +60,11 @@ pub(crate) fn task(options: TokenStream, function: TokenStream) -> Result<TokenS
                 ::core::concat!(::core::module_path!(), "::", #text),
                 #signature,
                 ::core::concat!(::core::file!(), ":", ::core::line!()),
-                |argument, result| ::skep::__private::run(argument, result, |#pattern: #argument| #name(#(#names),*)),
+                #retries,
+                |call| ::skep::__private::run(call, |#pattern: #argument| #name(#(#names),*)),
             );
             ::skep::__private::inventory::submit! { ENTRY }
-            ::skep::__private::new_task(&ENTRY, #retries, #name as #pointer)
+            ::skep::__private::new_task(&ENTRY, #name as #pointer)
         };
     })
 }

@@ -9,19 +9,22 @@
 //! - C3. A forked child's copy touches neither the shared memory, nor the bell, nor a mutex, which some thread may have held that the
 //!   child lacks: whatever a user can call asks [`is_own`](Core::is_own) first.
 
+mod freight;
 mod settle;
 
+use crate::arena::{self, Hook};
 use crate::collector::{Collector, Deliver};
 use crate::error::{PoolError, TaskError};
-use crate::frame;
 use crate::job::{Arrival, Job};
 use crate::outbox::Outbox;
+use crate::outcome::Outcome;
 use crate::record::{Table, Work};
 use crate::state::{Id, Phase};
 use crate::sync::lock;
 use crate::task::TaskRef;
+use freight::Estate;
 use rustix::event::EventfdFlags;
-use skep_ipc::{GetError, PutError, QueueOptions};
+use skep_ipc::{Arena, Freight, GetError, PutError, QueueOptions};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -30,6 +33,8 @@ use std::time::Instant;
 
 pub(crate) struct Core {
     table: Table,
+    arena: Arena,
+    estate: Estate,
     tickets: Box<[Mutex<Option<Ticket>>]>,
     free: Mutex<Free>,
     tasks: Mutex<Outbox>,
@@ -49,6 +54,8 @@ struct Ticket {
     part: u32,
     count: u32,
     retries: u8,
+    /// The blocks in the arguments, each with the item that it belongs to.
+    arguments: Vec<(u32, u64)>,
     /// How many workers have died of this item.
     deaths: (u32, u8),
     /// Whether any worker has died of this record.
@@ -66,17 +73,27 @@ pub(crate) struct Batch<'a> {
     pub(crate) task: TaskRef,
     pub(crate) count: u32,
     pub(crate) arguments: &'a [u8],
+    /// What the arguments' handles have sent, each with the item that it belongs to. Empty when the batch was submitted.
+    pub(crate) freight: &'a mut Vec<(u32, Freight)>,
+}
+
+impl Batch<'_> {
+    /// The record has its blocks now.
+    fn let_go(&mut self) {
+        self.freight.drain(..).for_each(|(_, freight)| freight.let_go());
+    }
 }
 
 impl Core {
-    pub(crate) fn new(depth: u32, workers: usize) -> Result<Core, PoolError> {
+    pub(crate) fn new(depth: u32, workers: usize, arena_bytes: u64) -> Result<Arc<Core>, PoolError> {
         let table = Table::create(depth)?;
+        let (arena, hook): (Arena, Hook) = arena::create(arena_bytes, workers)?;
         // Each worker, its replacement while it is not yet repaired, and this process's handles.
         let peers = 2 * workers + 16;
         // Ids may be doubled when a worker dies; in between there is at most one for each record.
         let ring = || QueueOptions::new(2 * depth as usize + 64).peers(peers).anonymous::<u64>();
         let done = ring()?;
-        Ok(Core {
+        let core = Arc::new(Core {
             tickets: (0..depth).map(|_| Mutex::new(None)).collect(),
             // Popped from the end: the first records first, so that few of them are warm.
             free: Mutex::new(Free { indices: (0..depth).rev().collect(), waiters: Vec::new() }),
@@ -86,26 +103,35 @@ impl Core {
             bell: rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
                 .map_err(PoolError::os("eventfd"))?,
             table,
+            arena,
+            estate: Estate::default(),
             closed: AtomicBool::new(false),
             ending: OnceLock::new(),
             tasks_done: AtomicU64::new(0),
-        })
+        });
+        let _ = hook.set(Arc::downgrade(&core));
+        Ok(core)
     }
 
-    /// Copies of the descriptors that workers attach to: tasks, done, records, spill file.
-    pub(crate) fn fds(&self) -> std::io::Result<[OwnedFd; 4]> {
+    /// Copies of the descriptors that workers attach to: tasks, done, records, spill file, arena.
+    pub(crate) fn fds(&self) -> std::io::Result<[OwnedFd; 5]> {
         let [records, spill] = self.table.fds();
         Ok([
             lock(&self.tasks).ring.as_fd().try_clone_to_owned()?,
             lock(&self.announce).ring.as_fd().try_clone_to_owned()?,
             records.try_clone_to_owned()?,
             spill.try_clone_to_owned()?,
+            arena::fd(&self.arena)?,
         ])
     }
 
     /// Whether this process is the one that made the pool (C3).
     pub(crate) fn is_own(&self) -> bool {
         self.table.is_own()
+    }
+
+    pub(crate) fn arena(&self) -> &Arena {
+        &self.arena
     }
 
     pub(crate) fn depth(&self) -> usize {
@@ -119,7 +145,12 @@ impl Core {
     // --- submitting ----------------------------------------------------------------------------------------------
 
     /// Lays a batch into a record and queues it, if there is a free record; its outcome goes to `job`.
-    pub(crate) fn try_submit(&self, batch: &Batch<'_>, job: &Arc<Job>, part: u32) -> Result<bool, TaskError> {
+    pub(crate) fn try_submit(
+        &self,
+        batch: &mut Batch<'_>,
+        job: &Arc<Job>,
+        part: u32,
+    ) -> Result<bool, TaskError> {
         self.admits()?;
         let Some(index) = lock(&self.free).indices.pop() else { return Ok(false) };
         let Some(record) = self.table.record(index) else { return Err(corrupt()) };
@@ -133,18 +164,24 @@ impl Core {
             part,
             count: batch.count,
             retries: batch.task.retries,
+            arguments: batch
+                .freight
+                .iter()
+                .flat_map(|(item, freight)| freight.entries().map(|entry| (*item, entry)))
+                .collect(),
             deaths: (0, 0),
             has_killed: false,
         };
         *lock(&self.tickets[index as usize]) = Some(ticket);
         if let Some(ending) = self.ending.get() {
             // C2: if the ticket is gone, the job has been told.
-            return if lock(&self.tickets[index as usize]).take().is_some() {
-                Err(ending.clone())
-            } else {
-                Ok(true)
-            };
+            if lock(&self.tickets[index as usize]).take().is_some() {
+                return Err(ending.clone());
+            }
+            batch.let_go();
+            return Ok(true);
         }
+        batch.let_go();
         let generation = record.state.load().ok_or_else(corrupt)?.generation;
         record.state.queue(generation);
         self.put_task(Id { generation, index }); // if that fails, the job has been told
@@ -152,7 +189,7 @@ impl Core {
     }
 
     /// As [`try_submit`](Self::try_submit), but waits for a free record, and collects meanwhile.
-    pub(crate) fn submit(&self, batch: &Batch<'_>, job: &Arc<Job>, part: u32) -> Result<(), TaskError> {
+    pub(crate) fn submit(&self, batch: &mut Batch<'_>, job: &Arc<Job>, part: u32) -> Result<(), TaskError> {
         while !self.try_submit(batch, job, part)? {
             self.collector.wait(self, None, || self.has_free());
         }
@@ -220,20 +257,25 @@ impl Core {
         if !is_done {
             return;
         }
-        let Some(ticket) = lock(&self.tickets[id.index as usize]).take() else { return };
+        let mut slot = lock(&self.tickets[id.index as usize]);
+        let Some(ticket) = slot.take() else { return };
         let mut results = Vec::new();
-        let outcome = match self.table.read_results(id.index, &mut results) {
-            // A worker stops early when there is no room even for the error of an item.
-            Ok(items) => {
-                for _ in items..ticket.count {
-                    results.extend(frame::error_frame(TaskError::NoMemory));
-                }
-                Ok(results)
+        let read = self.table.read_results(id.index, &mut results);
+        let begun = read.map_or(ticket.count, |(items, _)| items);
+        let outcome = match read {
+            Ok((items, has_handles)) => {
+                let mut outcome = Outcome::take(results, has_handles.then_some(&self.arena));
+                // A worker stops early when there is no room even for the error of an item.
+                (items..ticket.count).for_each(|_| outcome.push_error(TaskError::NoMemory));
+                Ok(outcome)
             }
             Err(e) => Err(TaskError::ResultNotDecoded { reason: format!("reading the spill file: {e}") }),
         };
         self.table.release(id.index, ticket.has_killed);
+        // Until here the record's blocks are the record's: repair, which comes by the ticket's mutex, finds them there or in this process's hands.
         record.state.free(id.generation.wrapping_add(1));
+        drop(slot);
+        self.dispose(&ticket.arguments_from(begun).collect::<Vec<_>>());
         self.tasks_done.fetch_add(u64::from(ticket.count), Ordering::Relaxed);
         self.give_back(id.index);
         ticket.job.deliver(Arrival { part: ticket.part, outcome });
@@ -317,6 +359,7 @@ impl Core {
         for slot in &self.tickets {
             let ticket = lock(slot).take();
             if let Some(ticket) = ticket {
+                self.leave(&ticket);
                 ticket.job.deliver(Arrival { part: ticket.part, outcome: Err(why.clone()) });
             }
         }

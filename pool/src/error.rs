@@ -96,6 +96,12 @@ pub enum TaskError {
         /// What serde said.
         reason: String,
     },
+    /// A handle of shared memory in the argument or the result was kept where it was made, as behind an `Rc`, so that its block could not go. The value is
+    /// dropped, and what it alone had is free. An argument is refused when it is submitted; a result after the task ran.
+    #[error(
+        "a handle in the argument or result was kept, so that its block could not go: values must own their handles"
+    )]
+    HandleKept,
     /// The workers have no such task. It must be linked into the executable that called `skep::init()`.
     #[error("the workers do not know the task {name:?}: is it part of this executable?")]
     UnknownTask {
@@ -203,6 +209,9 @@ pub enum PoolError {
     /// This process is a forked child of the one that has the pool, and the pool is not its own.
     #[error("the pool belongs to the process that made it, and this is a forked child: make a pool here")]
     Forked,
+    /// [`arena`](crate::arena()) was called outside of a worker.
+    #[error("skep::arena() is the arena of a worker, and this process is none: use Pool::arena() here")]
+    NotAWorker,
     /// Shared memory could not be set up.
     #[error(transparent)]
     Ipc(#[from] skep_ipc::Error),

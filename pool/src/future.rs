@@ -2,7 +2,6 @@
 
 use crate::core::Core;
 use crate::error::TaskError;
-use crate::frame;
 use crate::job::{Arrival, Job};
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -80,12 +79,7 @@ impl<R: DeserializeOwned> Future<R> {
 
 /// The result of a record with one item.
 pub(crate) fn single<R: DeserializeOwned>(arrival: Arrival) -> Result<R, TaskError> {
-    let results = arrival.outcome?;
-    frame::next_result(&mut &results[..]).unwrap_or_else(|| Err(missing()))
-}
-
-pub(crate) fn missing() -> TaskError {
-    TaskError::ResultNotDecoded { reason: "it is missing from its record".into() }
+    arrival.outcome?.next()
 }
 
 impl<R> fmt::Debug for Future<R> {

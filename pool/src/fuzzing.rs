@@ -2,14 +2,17 @@
 
 use crate::error::{PoolError, TaskError};
 use crate::frame;
+use crate::outcome::Outcome;
 use crate::record::Table;
 use crate::state::Id;
+use crate::task::{self, Call};
 use crate::wire::{self, Reply, Request};
 use crate::worker::Worker;
 use crate::zygote::Setup;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use skep_ipc::SimpleQueue;
+use skep_ipc::{Arena, SimpleQueue};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// The words of a record that say how its streams are to be read.
@@ -27,14 +30,27 @@ pub struct Words {
     pub result_bytes: u32,
 }
 
-/// The arguments in a stream, until it ends or breaks off.
-pub fn arguments(mut stream: &[u8]) -> Vec<&[u8]> {
-    std::iter::from_fn(|| frame::next_argument(&mut stream)).collect()
+/// Runs a task on each argument in a stream, until it ends or breaks off.
+pub fn run_each<A: DeserializeOwned, R: Serialize>(
+    mut stream: &[u8],
+    arena: &Arena,
+    is_retried: bool,
+    task: impl Fn(A) -> R,
+) -> Vec<Result<(), TaskError>> {
+    let next = || {
+        let argument = frame::next(&mut stream)?;
+        let call = Call { argument, result: &mut Vec::new(), arena, is_retried };
+        Some(task::run(call, &task).result.map(drop))
+    };
+    std::iter::from_fn(next).collect()
 }
 
-/// The results in a stream, until it ends or breaks off.
-pub fn results<R: DeserializeOwned>(mut stream: &[u8]) -> Vec<Result<R, TaskError>> {
-    std::iter::from_fn(|| frame::next_result(&mut stream)).collect()
+/// The results in a stream, until it ends or breaks off, as a parent takes them.
+pub fn results<R: DeserializeOwned>(stream: &[u8], arena: &Arena) -> Vec<Result<R, TaskError>> {
+    let mut rest = stream;
+    let count = std::iter::from_fn(|| frame::next(&mut rest)).count();
+    let mut outcome = Outcome::take(stream.to_vec(), Some(arena));
+    (0..count).map(|_| outcome.next()).collect()
 }
 
 /// Receives a packet as a zygote does, and as a parent does; whether either understood it.
@@ -82,6 +98,7 @@ pub fn record(words: Words, stream: &[u8]) -> Result<Option<Vec<u8>>, PoolError>
     if let Ok(mut worker) = worker(&table) {
         let _ = worker.run(Id { generation: 0, index: 0 });
     }
+    table.each_result_entry(0, &mut |_| {});
     let mut results = Vec::new();
     Ok(table.read_results(0, &mut results).ok().map(|_| results))
 }
@@ -92,7 +109,13 @@ fn worker(table: &Table) -> Result<Worker, String> {
     };
     let ring = SimpleQueue::<u64>::new(1).map_err(|e| e.to_string())?;
     let [records, spill] = table.fds();
-    let setup =
-        Setup { tasks: copy(&ring)?, done: copy(&ring)?, records: copy(&records)?, spill: copy(&spill)? };
+    let arena = Arena::new(1 << 16).map_err(|e| e.to_string())?;
+    let setup = Setup {
+        tasks: copy(&ring)?,
+        done: copy(&ring)?,
+        records: copy(&records)?,
+        spill: copy(&spill)?,
+        arena: copy(&arena)?,
+    };
     Worker::attach(0, &setup).map(|(worker, _)| worker)
 }

@@ -2,6 +2,7 @@
 //! parts come and go.
 
 use crate::error::TaskError;
+use crate::outcome::Outcome;
 use crate::sync::lock;
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -11,8 +12,8 @@ use std::thread::Thread;
 pub(crate) struct Arrival {
     /// Which part of the job it is.
     pub(crate) part: u32,
-    /// The stream of results, or why there is none.
-    pub(crate) outcome: Result<Vec<u8>, TaskError>,
+    /// The results, or why there are none.
+    pub(crate) outcome: Result<Outcome, TaskError>,
 }
 
 /// Outcomes go in, in any order, and one waiting thread takes them out.

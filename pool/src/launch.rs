@@ -87,8 +87,8 @@ impl Zygote {
         let parent = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
             .map_err(PoolError::os("pidfd_open"))?;
         let shared = core.fds().map_err(|source| PoolError::Os { call: "dup", source })?;
-        let [tasks, done, records, spill] = shared.each_ref().map(|fd| fd.as_fd());
-        let fds = [parent.as_fd(), tasks, done, records, spill, rustix::stdio::stdout()];
+        let [tasks, done, records, spill, arena] = shared.each_ref().map(|fd| fd.as_fd());
+        let fds = [parent.as_fd(), tasks, done, records, spill, arena, rustix::stdio::stdout()];
         wire::send(&self.socket, &Request::Setup, &fds).map_err(PoolError::os("sendmsg"))
     }
 

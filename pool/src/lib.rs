@@ -6,6 +6,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("skep runs on Linux only: it stands on memfd, futex and pidfd");
 
+mod arena;
 mod collector;
 mod core;
 mod entry;
@@ -19,6 +20,7 @@ mod launch;
 mod map;
 mod numbers;
 mod outbox;
+mod outcome;
 mod panics;
 mod pool;
 mod record;
@@ -32,6 +34,7 @@ mod wire;
 mod worker;
 mod zygote;
 
+pub use arena::arena;
 pub use entry::init;
 pub use error::{Cause, PoolError, TaskError};
 pub use future::Future;
@@ -43,6 +46,6 @@ pub use task::Task;
 #[doc(hidden)]
 pub mod __private {
     pub use crate::entry::{TestEntry, test_entry};
-    pub use crate::task::{TaskEntry, new_task, run};
+    pub use crate::task::{Call, Ran, TaskEntry, new_task, run};
     pub use inventory;
 }

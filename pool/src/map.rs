@@ -3,11 +3,13 @@
 use crate::core::{Batch, Core};
 use crate::error::TaskError;
 use crate::frame;
-use crate::future::{missing, single};
+use crate::future::single;
 use crate::job::Job;
 use crate::task::{Task, TaskRef};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use skep_ipc::{Arena, Freight};
+use std::collections::VecDeque;
 use std::fmt;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
@@ -16,34 +18,40 @@ use std::sync::Arc;
 /// A chunk ends when its arguments come to so many bytes.
 const CHUNK_BYTES: usize = 16 << 20;
 
-/// Arguments in their frames, one after the other, and where chunks of them end.
+/// What one argument of a batch has sent, and which that is.
+type Sent = (u32, Freight);
+
+/// Arguments in their frames, one after the other, and where they end.
 #[derive(Default)]
 struct Encoded {
     stream: Vec<u8>,
     ends: Vec<usize>,
+    /// What some of them have sent.
+    freight: VecDeque<(usize, Freight)>,
 }
 
 impl Encoded {
-    fn new<A: Serialize>(inputs: impl Iterator<Item = A>) -> Result<Encoded, TaskError> {
+    fn new<A: Serialize>(inputs: impl Iterator<Item = A>, arena: &Arena) -> Result<Encoded, TaskError> {
         let mut encoded = Encoded::default();
         for input in inputs {
-            frame::put_argument(&mut encoded.stream, &input)?;
+            let freight = frame::put_argument(&mut encoded.stream, input, arena)?;
+            if !freight.is_empty() {
+                encoded.freight.push_back((encoded.ends.len(), freight));
+            }
             encoded.ends.push(encoded.stream.len());
         }
         Ok(encoded)
     }
 
-    /// Chunks of at most `length` arguments: how many there are, and their stream.
-    fn chunks(&self, length: usize) -> impl Iterator<Item = (u32, &[u8])> {
-        let mut first = 0;
-        std::iter::from_fn(move || {
-            let start = if first == 0 { 0 } else { self.ends[first - 1] };
-            let ends = self.ends.get(first..).filter(|ends| !ends.is_empty())?;
-            let fits = |end: &&usize| **end - start <= CHUNK_BYTES;
-            let count = ends.iter().take(length).take_while(fits).count().max(1);
-            first += count;
-            Some((count as u32, &self.stream[start..ends[count - 1]]))
-        })
+    /// The next chunk of at most `length` arguments, from `first` on: how many there are, their stream, and what they have sent.
+    fn chunk(&mut self, first: usize, length: usize) -> Option<(u32, &[u8], Vec<Sent>)> {
+        let start = if first == 0 { 0 } else { self.ends[first - 1] };
+        let ends = self.ends.get(first..).filter(|ends| !ends.is_empty())?;
+        let fits = |end: &&usize| **end - start <= CHUNK_BYTES;
+        let count = ends.iter().take(length).take_while(fits).count().max(1);
+        let sent = self.freight.partition_point(|(item, _)| *item < first + count);
+        let sent = self.freight.drain(..sent).map(|(item, freight)| ((item - first) as u32, freight));
+        Some((count as u32, &self.stream[start..ends[count - 1]], sent.collect()))
     }
 }
 
@@ -53,18 +61,20 @@ pub(crate) fn map<A: Serialize, R: DeserializeOwned>(
     workers: usize,
     inputs: impl Iterator<Item = A>,
 ) -> Result<Vec<R>, TaskError> {
-    let encoded = Encoded::new(inputs)?;
+    let mut encoded = Encoded::new(inputs, core.arena())?;
     let length = encoded.ends.len().div_ceil(4 * workers).clamp(1, u32::MAX as usize);
     let job = Arc::new(Job::default());
     let mut counts = Vec::new();
     let mut refused = None;
-    for (count, arguments) in encoded.chunks(length) {
-        let batch = Batch { task, count, arguments };
-        if let Err(error) = core.submit(&batch, &job, counts.len() as u32) {
+    let mut first = 0;
+    while let Some((count, arguments, mut freight)) = encoded.chunk(first, length) {
+        let mut batch = Batch { task, count, arguments, freight: &mut freight };
+        if let Err(error) = core.submit(&mut batch, &job, counts.len() as u32) {
             refused = Some(error);
             break;
         }
         counts.push(count);
+        first += count as usize;
     }
     core.wait(&job, counts.len(), None);
     let mut outcomes: Vec<_> = std::iter::from_fn(|| job.take()).collect();
@@ -72,10 +82,9 @@ pub(crate) fn map<A: Serialize, R: DeserializeOwned>(
 
     let mut results = Vec::with_capacity(encoded.ends.len());
     for arrival in outcomes {
-        let stream = arrival.outcome?;
-        let mut stream = &stream[..];
+        let mut outcome = arrival.outcome?;
         for _ in 0..counts[arrival.part as usize] {
-            results.push(frame::next_result(&mut stream).unwrap_or_else(|| Err(missing()))?);
+            results.push(outcome.next()?);
         }
     }
     refused.map_or(Ok(results), Err)
@@ -90,6 +99,8 @@ pub struct Imap<'p, I, A, R> {
     inputs: Option<I>,
     /// The frame of an input that waits for a record; empty if none does.
     pending: Vec<u8>,
+    /// What that input has sent.
+    freight: Vec<Sent>,
     job: Arc<Job>,
     in_flight: usize,
     window: usize,
@@ -103,6 +114,7 @@ impl<'p, I, A, R> Imap<'p, I, A, R> {
             task: task.untyped(),
             inputs: Some(inputs),
             pending: Vec::new(),
+            freight: Vec::new(),
             job: Arc::new(Job::default()),
             in_flight: 0,
             window: (8 * workers).min(core.depth()),
@@ -121,19 +133,28 @@ impl<I: Iterator<Item = A>, A: Serialize, R> Imap<'_, I, A, R> {
                     self.inputs = None;
                     break;
                 };
-                frame::put_argument(&mut self.pending, &input)?;
+                // Taken, so that nothing is left of it if user code panics.
+                let mut frame = std::mem::take(&mut self.pending);
+                let freight = frame::put_argument(&mut frame, input, self.core.arena());
+                self.pending = frame;
+                let freight = freight?;
+                if !freight.is_empty() {
+                    self.freight.push((0, freight));
+                }
             }
-            let batch = Batch { task: self.task, count: 1, arguments: &self.pending };
+            let freight = &mut self.freight;
+            let mut batch = Batch { task: self.task, count: 1, arguments: &self.pending, freight };
             let submitted = if self.in_flight == 0 {
-                self.core.submit(&batch, &self.job, 0).map(|()| true)
+                self.core.submit(&mut batch, &self.job, 0).map(|()| true)
             } else {
-                self.core.try_submit(&batch, &self.job, 0)
+                self.core.try_submit(&mut batch, &self.job, 0)
             };
             match submitted {
                 Ok(true) => self.in_flight += 1,
                 Ok(false) => break,
                 Err(error) => {
                     self.pending.clear();
+                    self.freight.clear();
                     if self.core.is_closed() {
                         self.inputs = None; // all others would be refused as well
                     }

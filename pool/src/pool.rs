@@ -1,5 +1,6 @@
 //! The pool, as its users see it.
 
+use crate::arena;
 use crate::core::{Batch, Core};
 use crate::entry;
 use crate::error::{PoolError, TaskError};
@@ -13,6 +14,7 @@ use crate::sync::lock;
 use crate::task::{self, Task};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use skep_ipc::Arena;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -56,6 +58,7 @@ pub struct Pool {
 pub struct Builder {
     workers: Option<usize>,
     queue_depth: Option<usize>,
+    arena: Option<u64>,
 }
 
 /// A pool's numbers at one moment.
@@ -84,6 +87,11 @@ impl Builder {
         Builder { queue_depth: Some(records), ..self }
     }
 
+    /// To how many bytes the pool's [arena](Pool::arena) may grow; 1 GiB by default. Memory is used as it grows, addresses are reserved at once.
+    pub fn arena(self, bytes: u64) -> Self {
+        Builder { arena: Some(bytes), ..self }
+    }
+
     /// Starts the pool.
     ///
     /// Blocks until its workers are there.
@@ -101,7 +109,7 @@ impl Builder {
         if !(1..=MAX_RECORDS as usize).contains(&depth) {
             return Err(PoolError::QueueDepth { depth, max: MAX_RECORDS as usize });
         }
-        let core = Arc::new(Core::new(depth as u32, workers)?);
+        let core = Core::new(depth as u32, workers, self.arena.unwrap_or(arena::LIMIT))?;
         let board = Arc::new(Board::new());
         let supervisor = Supervisor::start(core.clone(), board.clone(), entry, workers)?;
         let supervisor = thread::Builder::new()
@@ -138,7 +146,7 @@ impl Pool {
         A: Serialize,
         R: DeserializeOwned,
     {
-        let job = self.submit(&task, &arguments)?;
+        let job = self.submit(&task, arguments)?;
         self.core.wait(&job, 1, None);
         job.take().map_or(Err(TaskError::Terminated), single)
     }
@@ -151,7 +159,7 @@ impl Pool {
         A: Serialize,
         R: DeserializeOwned,
     {
-        let job = self.submit(&task, &arguments).unwrap_or_else(|error| {
+        let job = self.submit(&task, arguments).unwrap_or_else(|error| {
             let job = Job::default();
             job.deliver(Arrival { part: 0, outcome: Err(error) });
             Arc::new(job)
@@ -159,12 +167,13 @@ impl Pool {
         Future::new(job, &self.core)
     }
 
-    fn submit<A: Serialize, R, F>(&self, task: &Task<A, R, F>, arguments: &A) -> Result<Arc<Job>, TaskError> {
+    fn submit<A: Serialize, R, F>(&self, task: &Task<A, R, F>, arguments: A) -> Result<Arc<Job>, TaskError> {
         let mut encoded = Vec::new();
-        frame::put_argument(&mut encoded, arguments)?;
+        let freight = frame::put_argument(&mut encoded, arguments, self.core.arena())?;
+        let mut freight = if freight.is_empty() { Vec::new() } else { vec![(0, freight)] };
         let job = Arc::new(Job::default());
-        let batch = Batch { task: task.untyped(), count: 1, arguments: &encoded };
-        self.core.submit(&batch, &job, 0)?;
+        let mut batch = Batch { task: task.untyped(), count: 1, arguments: &encoded, freight: &mut freight };
+        self.core.submit(&mut batch, &job, 0)?;
         Ok(job)
     }
 
@@ -196,6 +205,27 @@ impl Pool {
         I: IntoIterator<Item = A>,
     {
         Imap::new(&self.core, &task, self.workers, inputs.into_iter())
+    }
+
+    /// The memory that the pool shares with its workers. What is allocated here may be anywhere in an argument, what a task has allocated ([`arena`](crate::arena()))
+    /// anywhere in its result: it moves, whatever its size, and nothing of it is copied.
+    ///
+    /// # When a worker dies
+    /// what it held is freed, its counted results stay. The argument of the item that it was running is lost with that item. Where the task is declared `retry`, it is
+    /// given to the next worker as the dead one has left it: shared handles as they were, owned blocks with what was written there, also if the task had dropped them already
+    /// (which is why they are freed when it has ended, and not before). What it had moved elsewhere, such as into its result or to another thread, makes the retry fail with
+    /// [`TaskError::ArgumentNotDecoded`].
+    ///
+    /// ```
+    /// # mod skep { pub use skep_pool::*; pub use skep_ipc::*; }
+    /// # fn demo(sum: skep::Task<skep::ShmSlice<f64>, f64, fn(skep::ShmSlice<f64>) -> f64>, pool: &skep::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// // #[skep::task] fn sum(values: ShmSlice<f64>) -> f64 { values.iter().sum() }
+    /// let values = pool.arena().slice_with(1_000_000, |n| n as f64)?;
+    /// println!("{}", pool.apply(sum, values)?);
+    /// # Ok(()) }
+    /// ```
+    pub fn arena(&self) -> &Arena {
+        self.core.arena()
     }
 
     /// Takes no more tasks: submitting is an error from now on ([`TaskError::Closed`]). What was submitted is still run.

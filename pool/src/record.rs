@@ -4,8 +4,8 @@
 //! ```text
 //! byte 0          64       72         76      80                       320          328                 512
 //!      +----------+--------+----------+-------+------------------------+------------+-------------------+
-//!      | state    | task   | argument | count | first 240 bytes of the | progress   | first 184 bytes   |
-//!      | word     | u64    | bytes u32| u32   | stream of arguments    | {items:32, | of the stream of  |
+//!      | state,   | task   | argument | count | first 240 bytes of the | progress   | first 184 bytes   |
+//!      | handles  | u64    | bytes u32| u32   | stream of arguments    | {items:32, | of the stream of  |
 //!      | own line |        |          |       |                        |  bytes:32} | results           |
 //!      +----------+--------+----------+-------+------------------------+------------+-------------------+
 //! ```
@@ -16,12 +16,13 @@
 //!   when that worker is dead. Nobody reads what another may write.
 //! - R2. `progress` counts whole results, and is stored after their bytes. So at whatever instruction a worker is killed, item
 //!   `progress.items` is the one that it was running, and the bytes before `progress.bytes` are the results of those before.
+//!   A result's handles are the record's from then on: `handles` says, before the first such is counted, that results may have some.
 //! - R3. Lengths and counts read from here are checked before they are used; no reference is made to the streams' bytes.
 
 use crate::error::{PoolError, TaskError};
-use crate::frame::STREAM_LIMIT;
+use crate::frame::{self, HEAD, STREAM_LIMIT};
 use crate::spill::{MappedWindow, Side, Spill};
-use crate::state::StateWord;
+use crate::state::{Phase, StateWord};
 use rustix::io::Errno;
 use skep_ipc::{Blueprint, Item, Kind, Segment};
 use std::cell::UnsafeCell;
@@ -38,7 +39,9 @@ const KEPT_BYTES: u32 = 16 << 10;
 #[repr(C, align(64))]
 pub(crate) struct Record {
     pub(crate) state: StateWord,
-    own_line: [u8; 56],
+    /// Whether a result may have handles of shared memory: 0 or 1.
+    handles: AtomicU32,
+    own_line: [u8; 52],
     task: AtomicU64,
     argument_bytes: AtomicU32,
     count: AtomicU32,
@@ -119,6 +122,12 @@ impl Table {
         Some(unsafe { self.records.add(index as usize).as_ref() })
     }
 
+    /// Whether a record is not free, as far as one can tell.
+    pub(crate) fn is_in_use(&self, index: u32) -> bool {
+        let state = self.record(index).map(|record| record.state.load());
+        state.is_some_and(|state| state.is_none_or(|state| state.phase != Phase::Free))
+    }
+
     fn stream<'a>(&'a self, record: &'a Record, index: u32, side: Side) -> Stream<'a> {
         let (inline, inline_len) = match side {
             Side::Arguments => (record.arguments.get().cast::<u8>(), INLINE_ARGUMENTS),
@@ -139,6 +148,7 @@ impl Table {
         record.argument_bytes.store(arguments.len() as u32, Ordering::Relaxed);
         record.count.store(work.count, Ordering::Relaxed);
         record.progress.store(0, Ordering::Relaxed);
+        record.handles.store(0, Ordering::Relaxed);
         Ok(())
     }
 
@@ -154,12 +164,36 @@ impl Table {
         Ok(work)
     }
 
-    /// Parent, record DONE: how many results there are; their stream is appended to `results`.
-    pub(crate) fn read_results(&self, index: u32, results: &mut Vec<u8>) -> Result<u32, Errno> {
+    /// Parent, record DONE: how many results there are, and whether they may have handles; their stream is appended to `results`.
+    pub(crate) fn read_results(&self, index: u32, results: &mut Vec<u8>) -> Result<(u32, bool), Errno> {
         let record = self.record(index).ok_or(Errno::RANGE)?;
         let progress = record.progress();
         self.stream(record, index, Side::Results).read(progress.bytes, results)?;
-        Ok(progress.items)
+        Ok((progress.items, record.may_have_handles()))
+    }
+
+    /// Parent, while nobody gives the record another task: the blocks that its counted results hold, beside a worker who may append further ones.
+    pub(crate) fn each_result_entry(&self, index: u32, held: &mut dyn FnMut(u64)) {
+        let Some(record) = self.record(index) else { return };
+        let end = u64::from(record.progress().bytes); // P2, before the look at `handles`
+        if !record.may_have_handles() {
+            return;
+        }
+        let stream = self.stream(record, index, Side::Results);
+        let (mut at, mut head, mut count) = (0, [0; HEAD], [0; 4]);
+        while at + HEAD as u64 <= end && stream.read_at(at, &mut head).is_ok() {
+            let (length, has_table) = frame::read_head(head);
+            at += HEAD as u64 + u64::from(length);
+            if at > end {
+                return;
+            }
+            if has_table && length >= 4 && stream.read_at(at - 4, &mut count).is_ok() {
+                let mut table = vec![0; frame::table_bytes(length as usize, count).unwrap_or(0)];
+                if stream.read_at(at - 4 - table.len() as u64, &mut table).is_ok() {
+                    frame::entries(&table).for_each(&mut *held);
+                }
+            }
+        }
     }
 
     /// Parent: gives back the pages of large streams. `all`: also such as a killed worker may have left behind.
@@ -193,6 +227,11 @@ impl Record {
         let word = self.progress.load(Ordering::Acquire);
         Progress { items: (word >> 32) as u32, bytes: word as u32 }
     }
+
+    /// Whether the results that are counted, as [`progress`](Self::progress) was read before, may have handles.
+    pub(crate) fn may_have_handles(&self) -> bool {
+        self.handles.load(Ordering::Relaxed) != 0 // P2 has seen it
+    }
 }
 
 /// Appends one result after the other.
@@ -209,8 +248,8 @@ impl ResultWriter<'_> {
         STREAM_LIMIT - u64::from(self.at.bytes)
     }
 
-    /// Appends a result's frame, and counts it.
-    pub(crate) fn append(&mut self, frame: &[u8]) -> Result<(), TaskError> {
+    /// Appends a result's frame, and counts it: its handles are the record's then.
+    pub(crate) fn append(&mut self, frame: &[u8], has_handles: bool) -> Result<(), TaskError> {
         if frame.len() as u64 > self.room() {
             let bytes = u64::from(self.at.bytes) + frame.len() as u64;
             return Err(TaskError::TooLarge { bytes, limit: STREAM_LIMIT });
@@ -229,6 +268,9 @@ impl ResultWriter<'_> {
                 spill.release_from(index, Side::Results, at.max(mapped));
             }
             written?;
+        }
+        if has_handles {
+            self.record.handles.store(1, Ordering::Relaxed); // P1 publishes it
         }
         self.at =
             Progress { items: self.at.items.wrapping_add(1), bytes: self.at.bytes + frame.len() as u32 };
@@ -270,6 +312,21 @@ impl Stream<'_> {
     /// costs no memory that is not in use already.
     fn holds(&self, length: u64) -> Result<bool, Errno> {
         self.spill.holds(self.index, self.side, self.inline_len as u64, length)
+    }
+
+    /// Reads what lies at `at`, which is known to be there.
+    fn read_at(&self, at: u64, into: &mut [u8]) -> Result<(), Errno> {
+        let end = at + into.len() as u64;
+        if !self.holds(end)? {
+            return Err(Errno::BADMSG);
+        }
+        let here = (self.inline_len as u64).saturating_sub(at).min(into.len() as u64) as usize;
+        let (first, rest) = into.split_at_mut(here);
+        if !first.is_empty() {
+            // SAFETY: `at + here` is within the inline bytes; counted ones are not written any more (R2).
+            unsafe { first.as_mut_ptr().copy_from_nonoverlapping(self.inline.add(at as usize), here) };
+        }
+        self.spill.read(self.index, self.side, at + here as u64, rest)
     }
 
     /// Appends the first `length` bytes to `into`.

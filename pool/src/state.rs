@@ -82,7 +82,7 @@ impl StateWord {
         self.0.store(State { generation, worker, phase: Phase::Done }.pack(), Ordering::Release);
     }
 
-    /// Collector: the results are copied out. Relaxed: only the parent takes free records, ordered by the mutex of its free list,
+    /// Collector: the results are copied out, and their blocks taken. Relaxed: only the parent takes free records, ordered by the mutex of its free list,
     /// and to a worker with a stale id the new generation is all that matters.
     pub(crate) fn free(&self, generation: u32) {
         self.0.store(State { generation, worker: 0, phase: Phase::Free }.pack(), Ordering::Relaxed);

@@ -73,6 +73,15 @@ impl Board {
     }
 }
 
+/// Says at the end of the thread, however it comes, that no process is left.
+struct Alone(Arc<Core>);
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.0.bury_all();
+    }
+}
+
 struct Worker {
     pid: u32,
     /// Missing if there was no free descriptor for it. Its zygote watches it nevertheless.
@@ -149,6 +158,7 @@ impl Supervisor {
 
     /// The thread's life.
     pub(crate) fn run(mut self) {
+        let _at_last = Alone(self.core.clone());
         loop {
             let is_over = match self.board.order() {
                 Order::Run => false,
@@ -265,6 +275,7 @@ impl Supervisor {
                 self.barren = 0; // as long as others lived, failed requests were no reason to give up
             }
         } else if self.starting.remove(&number) {
+            self.core.mend_arena(); // it may have joined
             self.count_barren(format!("the last one {cause}"));
         }
     }
@@ -309,6 +320,7 @@ impl Supervisor {
             }
             self.bury(number, Cause::Unknown);
         }
+        self.core.mend_arena(); // those that were starting may have joined
         if self.board.order() != Order::Run {
             return Ok(());
         }

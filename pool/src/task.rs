@@ -4,10 +4,11 @@
 //! into the registry of the executable, and since workers run the same executable they have the same registry.
 
 use crate::error::{PoolError, TaskError};
-use crate::frame::Append;
+use crate::frame::{self, Payload};
 use crate::panics;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use skep_ipc::{Arena, Freight, Lading};
 use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -73,12 +74,32 @@ impl<A, R, F> fmt::Debug for Task<A, R, F> {
 
 /// For `#[skep::task]`.
 #[doc(hidden)]
-pub const fn new_task<A, R, F: Copy>(entry: &TaskEntry, retries: u8, function: F) -> Task<A, R, F> {
-    Task { name: entry.name, id: entry.id, retries, function, signature: PhantomData }
+pub const fn new_task<A, R, F: Copy>(entry: &TaskEntry, function: F) -> Task<A, R, F> {
+    Task { name: entry.name, id: entry.id, retries: entry.retries, function, signature: PhantomData }
+}
+
+/// One call of a task in its worker.
+#[doc(hidden)]
+pub struct Call<'r, 'a> {
+    pub(crate) argument: Payload<'r>,
+    /// Where the encoded result is appended.
+    pub(crate) result: &'r mut Vec<u8>,
+    pub(crate) arena: &'a Arena,
+    /// Whether this may be run again if the worker dies.
+    pub(crate) is_retried: bool,
+}
+
+/// What came of a call.
+#[doc(hidden)]
+pub struct Ran<'a> {
+    /// What the result's handles have sent.
+    pub(crate) result: Result<Freight, TaskError>,
+    /// What is left of the argument. To be kept until the result is counted.
+    pub(crate) argument: Lading<'a>,
 }
 
 /// Decodes an argument, runs the task on it, and appends the encoded result.
-type Run = fn(&[u8], &mut Vec<u8>) -> Result<(), TaskError>;
+type Run = for<'a> fn(Call<'_, 'a>) -> Ran<'a>;
 
 /// A task in the registry.
 #[doc(hidden)]
@@ -86,17 +107,24 @@ pub struct TaskEntry {
     name: &'static str,
     id: u64,
     place: &'static str,
+    retries: u8,
     run: Run,
 }
 
 impl TaskEntry {
     /// For `#[skep::task]`.
-    pub const fn new(name: &'static str, signature: &'static str, place: &'static str, run: Run) -> Self {
-        TaskEntry { name, id: fnv1a(fnv1a(FNV_BASIS, name), signature), place, run }
+    pub const fn new(
+        name: &'static str,
+        signature: &'static str,
+        place: &'static str,
+        retries: u8,
+        run: Run,
+    ) -> Self {
+        TaskEntry { name, id: fnv1a(fnv1a(FNV_BASIS, name), signature), place, retries, run }
     }
 
-    pub(crate) fn run(&self, argument: &[u8], result: &mut Vec<u8>) -> Result<(), TaskError> {
-        (self.run)(argument, result)
+    pub(crate) fn run<'a>(&self, argument: Payload<'_>, result: &mut Vec<u8>, arena: &'a Arena) -> Ran<'a> {
+        (self.run)(Call { argument, result, arena, is_retried: self.retries > 0 })
     }
 }
 
@@ -148,20 +176,32 @@ pub(crate) fn find(id: u64) -> Option<&'static TaskEntry> {
 
 /// For `#[skep::task]`: the body of a registered function. A panic stops here.
 #[doc(hidden)]
-pub fn run<A: DeserializeOwned, R: Serialize>(
-    argument: &[u8],
-    result: &mut Vec<u8>,
+pub fn run<'a, A: DeserializeOwned, R: Serialize>(
+    call: Call<'_, 'a>,
     function: impl FnOnce(A) -> R,
-) -> Result<(), TaskError> {
-    // User code runs in all three steps, so each may panic. What it shared with the outside is its own business, as with threads.
-    panics::clear();
-    let steps = AssertUnwindSafe(|| {
-        let argument: A = postcard::from_bytes(argument)
-            .map_err(|e| TaskError::ArgumentNotDecoded { reason: e.to_string() })?;
-        Append::encode(result, &function(argument))
-            .map_err(|e| TaskError::ResultNotEncoded { reason: e.to_string() })
+) -> Ran<'a> {
+    let Call { argument, result, arena, is_retried } = call;
+    let mut lading = arena.lading(argument.entries());
+    let not_decoded = |reason| TaskError::ArgumentNotDecoded { reason };
+    let finish = |argument| {
+        let not_encoded = |reason| TaskError::ResultNotEncoded { reason };
+        frame::encode(result, function(argument), arena, not_encoded)
+    };
+    let result = contained(|| {
+        if is_retried {
+            // What the task drops of its argument goes back to the record, for the next run if this one ends in a death.
+            return lading.within(|| argument.argument().map(finish)).map_err(not_decoded)?;
+        }
+        let argument = lading.within(|| argument.argument()).map_err(not_decoded)?;
+        finish(argument)
     });
-    catch_unwind(steps).unwrap_or_else(|payload| {
+    Ran { result, argument: lading }
+}
+
+/// Runs user code, which may panic in every step. What it shared with the outside is its own business, as with threads.
+pub(crate) fn contained<R>(steps: impl FnOnce() -> Result<R, TaskError>) -> Result<R, TaskError> {
+    panics::clear();
+    catch_unwind(AssertUnwindSafe(steps)).unwrap_or_else(|payload| {
         let told = panics::told_by(&*payload);
         // A payload may panic when it is dropped; one that does is left behind.
         if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
@@ -175,10 +215,14 @@ pub fn run<A: DeserializeOwned, R: Serialize>(
 mod tests {
     use super::*;
 
-    static A: TaskEntry = TaskEntry::new("m::f", "fn f ()", "a.rs:1", |_, _| Ok(()));
-    static SAME: TaskEntry = TaskEntry::new("m::f", "fn f ()", "b.rs:2", |_, _| Ok(()));
-    static OTHER_NAME: TaskEntry = TaskEntry::new("m::g", "fn f ()", "a.rs:3", |_, _| Ok(()));
-    static OTHER_SIGNATURE: TaskEntry = TaskEntry::new("m::f", "fn f (n : u8)", "a.rs:4", |_, _| Ok(()));
+    fn nothing<'a>(call: Call<'_, 'a>) -> Ran<'a> {
+        run(call, |(): ()| ())
+    }
+
+    static A: TaskEntry = TaskEntry::new("m::f", "fn f ()", "a.rs:1", 0, nothing);
+    static SAME: TaskEntry = TaskEntry::new("m::f", "fn f ()", "b.rs:2", 0, nothing);
+    static OTHER_NAME: TaskEntry = TaskEntry::new("m::g", "fn f ()", "a.rs:3", 0, nothing);
+    static OTHER_SIGNATURE: TaskEntry = TaskEntry::new("m::f", "fn f (n : u8)", "a.rs:4", 0, nothing);
 
     #[test]
     fn path_and_signature_tell_tasks_apart() {

@@ -17,12 +17,12 @@ const MESSAGE_BYTES: usize = 1024;
 /// How much of a reason goes into a message.
 pub(crate) const REASON_BYTES: usize = 512;
 /// How many descriptors go with [`Request::Setup`].
-pub(crate) const SETUP_FDS: usize = 6;
+pub(crate) const SETUP_FDS: usize = 7;
 
 /// Parent to zygote.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// With descriptors: the parent's pidfd, tasks, done, records, spill file, standard output.
+    /// With descriptors: the parent's pidfd, tasks, done, records, spill file, arena, standard output.
     Setup,
     /// Fork workers with these numbers.
     Spawn { first: u32, count: u32 },

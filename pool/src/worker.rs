@@ -5,6 +5,7 @@
 //!
 //! Invariant W2: a process that a task has forked writes no record, though it returns from the task: it ends there.
 
+use crate::arena;
 use crate::error::TaskError;
 use crate::frame;
 use crate::panics;
@@ -15,7 +16,7 @@ use crate::task;
 use crate::wire::{self, REASON_BYTES, Reply};
 use crate::zygote::Setup;
 use rustix::process::{Pid, PidfdFlags, Signal};
-use skep_ipc::SimpleQueue;
+use skep_ipc::{Arena, SimpleQueue};
 use std::ffi::CString;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
@@ -33,6 +34,7 @@ pub(crate) struct Worker {
     tasks: SimpleQueue<u64>,
     done: SimpleQueue<u64>,
     table: Table,
+    arena: Arena,
     /// The encoded arguments of the record at hand.
     arguments: Vec<u8>,
     /// The encoded result of the item at hand.
@@ -53,6 +55,7 @@ pub(crate) fn main(number: u32, zygote: Pid, setup: Setup, socket: OwnedFd) -> !
     let status = match Worker::attach(number, &setup) {
         Ok((mut worker, pidfd)) => {
             let pid = std::process::id();
+            arena::keep(&worker.arena);
             // From here on tasks may be taken, because whoever settles our death knows us by this message.
             match wire::send(&socket, &Reply::Fit { worker: number, pid }, &[pidfd.as_fd()]) {
                 Ok(()) => {
@@ -84,6 +87,7 @@ impl Worker {
             tasks: queue(&setup.tasks)?,
             done: queue(&setup.done)?,
             table,
+            arena: arena::join(copy(&setup.arena)?).map_err(|e| e.to_string())?,
             arguments: Vec::new(),
             frame: Vec::new(),
         };
@@ -125,25 +129,39 @@ impl Worker {
         let done = record.progress().items;
         let mut arguments = &self.arguments[..];
         for _ in 0..done {
-            frame::next_argument(&mut arguments)?;
+            frame::next(&mut arguments)?;
         }
         let mut results = self.table.append_results(id.index, work.count > 1)?;
         for _ in done..work.count {
-            let argument = frame::next_argument(&mut arguments)?;
-            frame::write_result(&mut self.frame, |result| match entry {
-                Some(entry) => entry.run(argument, result),
-                None => Err(TaskError::UnknownTask { name: format!("{:#018x}", work.task) }),
+            let argument = frame::next(&mut arguments)?;
+            let arena = &self.arena;
+            let mut kept = None;
+            let freight = frame::write_result(&mut self.frame, |result| match entry {
+                Some(entry) => {
+                    let ran = entry.run(argument, result, arena);
+                    kept = Some(ran.argument);
+                    ran.result
+                }
+                None => {
+                    kept = Some(arena.lading(argument.entries()));
+                    Err(TaskError::UnknownTask { name: format!("{:#018x}", work.task) })
+                }
             });
             if !self.table.is_own() {
                 // The task has forked, and returned here as well: the record is the other one's.
                 sys::vanish();
             }
-            if let Err(error) = results.append(&self.frame) {
-                // If not even this fits, the parent reports the items that are missing.
-                if results.append(&frame::error_frame(error)).is_err() {
-                    break;
+            match results.append(&self.frame, !freight.is_empty()) {
+                Ok(()) => freight.let_go(), // counted, they are the record's
+                Err(error) => {
+                    drop(freight);
+                    // If not even this fits, the parent reports the items that are missing.
+                    if results.append(&frame::error_frame(error), false).is_err() {
+                        break;
+                    }
                 }
             }
+            drop(kept); // counted, what is left of the argument is the record's no more
         }
         // Workers are killed in the end, so what a task has printed without a newline would never come out.
         let _ = std::io::stdout().flush();

@@ -28,6 +28,7 @@ pub(crate) struct Setup {
     pub(crate) done: OwnedFd,
     pub(crate) records: OwnedFd,
     pub(crate) spill: OwnedFd,
+    pub(crate) arena: OwnedFd,
 }
 
 struct Zygote {
@@ -102,12 +103,13 @@ fn settle_down(allowed_threads: usize) -> Result<(), usize> {
 fn greet(socket: OwnedFd) -> Result<Zygote, Errno> {
     wire::send(&socket, &Reply::Ready, &[])?;
     let Some((Request::Setup, fds)) = wire::receive(&socket)? else { return Err(Errno::PROTO) };
-    let [parent, tasks, done, records, spill, stdout] =
+    let [parent, tasks, done, records, spill, arena, stdout] =
         <[OwnedFd; wire::SETUP_FDS]>::try_from(fds).map_err(|_| Errno::PROTO)?;
     // What a test harness has said so far went to /dev/null, and what it has not flushed shall, too.
     let _ = std::io::stdout().flush();
     rustix::stdio::dup2_stdout(&stdout)?;
-    Ok(Zygote { socket, parent, setup: Setup { tasks, done, records, spill }, workers: HashMap::new() })
+    let setup = Setup { tasks, done, records, spill, arena };
+    Ok(Zygote { socket, parent, setup, workers: HashMap::new() })
 }
 
 impl Zygote {

@@ -88,7 +88,7 @@ fn a_task_is_not_retried_for_ever() {
 }
 
 /// Kills workers as they come until told to stop; tells how many.
-fn kill_workers(pool: &Pool, stop: &AtomicBool, at_most: u32) -> u32 {
+pub fn kill_workers(pool: &Pool, stop: &AtomicBool, at_most: u32) -> u32 {
     let mut killed = 0;
     let mut last = Vec::new();
     while !stop.load(Ordering::Relaxed) && killed < at_most {
@@ -105,7 +105,7 @@ fn kill_workers(pool: &Pool, stop: &AtomicBool, at_most: u32) -> u32 {
 }
 
 /// Stops the killer also when the test fails.
-struct Stop<'a>(&'a AtomicBool);
+pub struct Stop<'a>(pub &'a AtomicBool);
 
 impl Drop for Stop<'_> {
     fn drop(&mut self) {

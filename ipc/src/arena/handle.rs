@@ -74,6 +74,7 @@ pub struct Arena {
 pub struct ArenaOptions {
     bytes: u64,
     limit: Option<u64>,
+    stretch: Option<u64>,
     peers: usize,
     smallest: usize,
     advice: [Option<Advice>; 2],
@@ -82,12 +83,18 @@ pub struct ArenaOptions {
 impl ArenaOptions {
     /// An arena of at least so many bytes, which does not grow.
     pub fn new(bytes: u64) -> Self {
-        ArenaOptions { bytes, limit: None, peers: PEERS, smallest: 64, advice: [None; 2] }
+        ArenaOptions { bytes, limit: None, stretch: None, peers: PEERS, smallest: 64, advice: [None; 2] }
     }
 
-    /// Lets it grow up to so many bytes, by as much at a time as it begins with. Memory is committed as it grows, addresses are reserved at once.
+    /// Lets it grow up to so many bytes, by as much at a time as it begins with, unless [`stretch`](Self::stretch) says otherwise. Memory is committed as it grows, addresses
+    /// are reserved at once.
     pub fn limit(self, bytes: u64) -> Self {
         ArenaOptions { limit: Some(bytes), ..self }
+    }
+
+    /// By so many bytes at a time it grows.
+    pub fn stretch(self, bytes: u64) -> Self {
+        ArenaOptions { stretch: Some(bytes), ..self }
     }
 
     /// How many participants there may be at a time, over all processes: up to 4095, 128 by default. Each handle of a [`Queue`](crate::Queue) is one, too.
@@ -146,6 +153,10 @@ impl ArenaOptions {
         };
         let plan = Plan::new(self.smallest, limit).ok_or_else(impossible)?;
         let first = Plan::new(self.smallest, self.bytes).ok_or_else(impossible)?.granules;
+        let step = match self.stretch {
+            Some(bytes) => Plan::new(self.smallest, bytes).ok_or_else(impossible)?.granules,
+            None => first,
+        };
         let [words, memory] = plan.stretch(0, first);
         let ranges = [0..plan.words(), words, memory];
         let is_private = matches!(custody, Custody::Mine(_));
@@ -154,7 +165,7 @@ impl ArenaOptions {
             let control: &Control = unsafe { body.cast().as_ref() };
             control.fixed.0.id.store(RandomState::new().build_hasher().finish(), Relaxed);
             control.fixed.0.is_private.store(u64::from(is_private), Relaxed);
-            control.fixed.0.step.store(u64::from(first), Relaxed);
+            control.fixed.0.step.store(u64::from(step), Relaxed);
             control.extent.0.0.store(u64::from(first), Relaxed);
             found(body, plan, first);
             Ok(())

@@ -3,6 +3,7 @@
 //! - `word.rs`, `blocks.rs`, `extent.rs`, `sharing.rs`, `mend.rs`: the protocol, which models check
 //! - `layout.rs`, `hints.rs`, `cache.rs`, `ground.rs`, `core.rs`: where its words are, and how a free block is found fast
 //! - `carriers.rs`, `directory.rs`, `parcel.rs`, `packing.rs`, `unpacking.rs`: how blocks travel inside of values, and how repair finds them
+//! - `freight.rs`, `lending.rs`: what a pool's tasks need of it
 //! - `handle.rs`, `boxed.rs`, `counted.rs`, `vec.rs`, `string.rs`, `descriptor.rs`: the handles
 
 pub(crate) mod blocks;
@@ -30,6 +31,8 @@ pub(crate) mod directory;
 #[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
+mod freight;
+#[cfg(not(loom))]
 mod ground;
 #[cfg(not(loom))]
 mod handle;
@@ -37,6 +40,8 @@ mod handle;
 mod hints;
 #[cfg(not(loom))]
 mod layout;
+#[cfg(not(loom))]
+mod lending;
 #[cfg(all(feature = "ndarray", not(loom)))]
 mod ndarrays;
 #[cfg(not(loom))]
@@ -55,6 +60,9 @@ mod to_bytes;
 mod unpacking;
 #[cfg(not(loom))]
 mod vec;
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub use freight::{Freight, Lading, Taken};
 #[cfg(all(feature = "ndarray", not(loom)))]
 pub use ndarrays::{NdView, NdViewMut};
 #[cfg(not(loom))]

@@ -7,11 +7,12 @@ use crate::state::{Id, Phase};
 use crate::sync::lock;
 
 impl Core {
-    /// Repairs what a dead worker has left in the rings, and settles the records that name it.
+    /// Repairs what a dead worker has left in the rings and in the arena, and settles the records that name it.
     pub(crate) fn settle(&self, worker: u32, pid: u32, cause: Cause) {
         // A repair that fails now is done by the next blocked call.
         let _ = lock(&self.tasks).ring.recover();
         let _ = lock(&self.announce).ring.recover();
+        self.mend_arena(); // while the records still say what it was at
         for index in 0..self.table.len() {
             let Some(record) = self.table.record(index) else { continue };
             let Some(state) = record.state.load().filter(|state| state.worker == worker) else { continue };
@@ -31,13 +32,16 @@ impl Core {
         let Some(ticket) = &mut *slot else { return }; // the pool has ended
         ticket.has_killed = true;
         let mut item = record.progress().items;
+        let mut lost = Vec::new();
         if item < ticket.count {
             let deaths = if ticket.deaths.0 == item { ticket.deaths.1 } else { 0 };
             if deaths < ticket.retries {
                 ticket.deaths = (item, deaths + 1);
             } else {
                 let frame = frame::error_frame(TaskError::WorkerDied { pid, cause });
-                let appended = self.table.append_results(id.index, false).map(|mut to| to.append(&frame));
+                let appended =
+                    self.table.append_results(id.index, false).map(|mut to| to.append(&frame, false));
+                lost = ticket.arguments_of(item);
                 // Without room for it the record ends here, and what is missing is reported when it is collected.
                 item = if let Some(Ok(())) = appended { item + 1 } else { ticket.count };
             }
@@ -45,10 +49,12 @@ impl Core {
         if item >= ticket.count {
             record.state.finish(id.generation, worker);
             drop(slot);
+            self.dispose(&lost);
             return self.announce(id);
         }
         record.state.queue(id.generation);
         drop(slot);
+        self.dispose(&lost);
         self.put_task(id);
     }
 }
