@@ -132,7 +132,7 @@ impl Run<'_> {
             (Play::Absent(why), _) => return Err(Failure::Absent((*why).into())),
         };
         match figure {
-            Ok(figure) if figure.is_finite() && figure > 0.0 => Ok(figure),
+            Ok(figure) if figure.is_finite() && figure >= 0.0 => Ok(figure),
             Ok(figure) => Err(Failure::Failed(format!("its figure is {figure}"))),
             Err(words) => Err(Failure::Failed(words)),
         }

@@ -83,9 +83,14 @@ impl Row {
         self
     }
 
-    /// Adds a contender that this build may lack.
-    pub fn maybe(mut self, contender: Contender) -> Row {
-        self.contenders.push(contender);
+    /// Adds boost as a contender, which this build may lack.
+    pub fn boost(mut self, how: &'static str, parts: u32, play: fn(&Part) -> Outcome) -> Row {
+        let play = if cfg!(feature = "boost") {
+            Play::Parts(parts, play)
+        } else {
+            Play::Absent("built without boost's headers (--features boost)")
+        };
+        self.contenders.push(Contender { name: "boost", how, play });
         self
     }
 

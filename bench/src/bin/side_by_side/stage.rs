@@ -154,6 +154,11 @@ impl Stage {
         Ok(sent)
     }
 
+    /// How many items all producers have put.
+    pub fn sent(&self) -> u64 {
+        self.words().sent.0.load(Acquire)
+    }
+
     /// From when to when: the first of all to begin, the last of all to end.
     pub fn began(&self, now: u64) {
         let _ = self.words().began.0.compare_exchange(0, now, AcqRel, Relaxed);

@@ -1,6 +1,6 @@
 //! What is sent: numbers, in messages that are written and read whole.
 
-use skep_ipc::Pod;
+use skep::Pod;
 
 /// The number that ends a run.
 pub const END: u64 = u64::MAX;

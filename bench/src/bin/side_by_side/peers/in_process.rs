@@ -1,7 +1,7 @@
 //! Queues between threads: what a program loses, or not, by going to other processes.
 
 use super::bare::SLOTS;
-use super::skep::QUEUE;
+use super::skep::queue::QUEUE;
 use crate::measure::crowd;
 use crate::measure::item::Item;
 use crate::part::Part;

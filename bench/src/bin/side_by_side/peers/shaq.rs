@@ -1,6 +1,6 @@
 //! shaq: queues in a file under /dev/shm, for one or several of each side.
 
-use super::skep::QUEUE;
+use super::skep::queue::QUEUE;
 use crate::measure::crowd::{self, Crowd};
 use crate::measure::item::Item;
 use crate::part::Part;

@@ -1,9 +1,7 @@
 //! How many items a second go through a queue of several producers and consumers.
 
-use super::boost;
-#[cfg(feature = "boost")]
-use crate::peers::boost::queue_one_by_one as boost_queue;
-use crate::peers::{in_process, shaq, skep};
+use crate::peers::skep::queue;
+use crate::peers::{boost, in_process, shaq};
 use crate::row::{Goal, Row, Unit};
 
 const BOOST: &str = "message_queue with circular index, try_send, try_receive";
@@ -11,23 +9,17 @@ const BOOST: &str = "message_queue with circular index, try_send, try_receive";
 pub fn rows() -> Vec<Row> {
     let one_by_one = |name, title, parts, array_queue| {
         Row::new(name, title, Unit::Rate)
-            .parts("skep", "try_put, try_get", parts, skep::queue_one_by_one)
+            .parts("skep", "try_put, try_get", parts, queue::one_by_one)
             .parts("ArrayQueue", "crossbeam, threads of one process", 1, array_queue)
             .parts("shaq", "mpmc", parts, shaq::mpmc_one_by_one)
-            .maybe(boost(
-                BOOST,
-                #[cfg(feature = "boost")]
-                parts,
-                #[cfg(feature = "boost")]
-                boost_queue,
-            ))
+            .boost(BOOST, parts, boost::one_by_one)
             .goal(Goal::AtLeast(1.0, "ArrayQueue"))
             .goal(Goal::AtLeast(10.0, "boost"))
             .goal(Goal::AtLeast(3.0, "shaq"))
     };
     let batches = |name, title, parts| {
         Row::new(name, title, Unit::Rate)
-            .parts("skep", "try_put_batch, try_get_batch", parts, skep::queue_batches)
+            .parts("skep", "try_put_batch, try_get_batch", parts, queue::batches)
             .parts("shaq", "mpmc, try_write_slice, try_reserve_read_batch", parts, shaq::mpmc_batches)
             .goal(Goal::AtLeast(1.5, "shaq"))
     };

@@ -1,7 +1,8 @@
 //! boost::interprocess: its message queue, tried until it succeeds, and its mutex. `cpp/boost.cpp` is the other half.
 
-use super::skep::QUEUE;
+use crate::peers::skep::queue::QUEUE;
 use crate::measure::crowd::{self, Crowd};
+use crate::measure::locks;
 use crate::part::Part;
 use crate::row::Outcome;
 use std::ffi::{CString, c_char, c_void};
@@ -17,7 +18,7 @@ unsafe extern "C" {
 }
 
 /// Half of the parts send, the others receive, item by item.
-pub fn queue_one_by_one(part: &Part) -> Outcome {
+pub fn one_by_one(part: &Part) -> Outcome {
     let name = CString::new(part.object("boost"))?;
     if part.number > 0 {
         part.meet(0);
@@ -53,28 +54,45 @@ pub fn queue_one_by_one(part: &Part) -> Outcome {
     )
 }
 
-/// A mutex in memory that may be shared.
-pub struct Mutex(*mut c_void);
+/// A mutex and a counter on the stage; part 0 makes the mutex.
+struct Counter {
+    mutex: *mut c_void,
+    count: *mut u64,
+}
 
-impl Mutex {
-    /// In `place`, which is aligned to a line and long enough; made there if `make`.
-    ///
-    /// # Safety
-    /// The place is nobody else's, and lasts; it is made once, and before it is used.
-    pub unsafe fn at(place: *mut u8, make: bool) -> Mutex {
-        // SAFETY: the caller's promise.
+impl Counter {
+    fn of(part: &Part) -> Counter {
+        let place = part.stage.scratch(0, 256);
+        // SAFETY: page-aligned memory that lasts as long as the stage, which nobody else uses; part 0 makes the mutex before the others go on.
         unsafe {
             assert!(skep_bench_boost_mutex_size() <= 128);
-            if make {
+            if part.number == 0 {
                 skep_bench_boost_mutex_init(place.cast());
             }
+            part.meet(0);
+            Counter { mutex: place.cast(), count: place.add(128).cast() }
         }
-        Mutex(place.cast())
     }
 
-    /// Adds one to the counter so many times, each under the lock.
-    pub fn add(&self, counter: *mut u64, times: u32) {
-        // SAFETY: made by `at`; the counter is touched under the lock alone.
-        unsafe { skep_bench_boost_mutex_add(self.0, counter, times) };
+    fn add(&self, times: u32) {
+        // SAFETY: made by `of`; the counter is touched under the lock alone.
+        unsafe { skep_bench_boost_mutex_add(self.mutex, self.count, times) };
     }
+
+    fn total(&self) -> u64 {
+        // SAFETY: as above, and all are done.
+        unsafe { self.count.read_volatile() }
+    }
+}
+
+/// The mutex, by one process.
+pub fn uncontended(part: &Part) -> Outcome {
+    let counter = Counter::of(part);
+    locks::uncontended(part, |times| counter.add(times), || counter.total())
+}
+
+/// The mutex, by as many processes as there are parts.
+pub fn contended(part: &Part) -> Outcome {
+    let counter = Counter::of(part);
+    locks::contended(part, |times| counter.add(times), || counter.total())
 }

@@ -1,14 +1,15 @@
-//! skep's pipes and queues.
+//! Pipes.
 
 use crate::measure::crowd::{self, Crowd};
 use crate::measure::item::{Bulk, Item};
 use crate::measure::{pingpong, wake};
 use crate::part::Part;
+use crate::peers::bare::SLOTS;
 use crate::row::Outcome;
-use skep_ipc::{Pipe, QueueOptions, Receiver, Sender, SimpleQueue};
+use skep::{Pipe, Receiver, Sender};
 
 /// One pipe in each direction; part 0 makes them.
-fn pipes(part: &Part, capacity: usize) -> Result<(Sender, Receiver), skep_ipc::Error> {
+pub fn pipes(part: &Part, capacity: usize) -> Result<(Sender, Receiver), skep::Error> {
     let names = [part.object("a"), part.object("b")];
     let pipes = if part.number == 0 {
         let made = [Pipe::create(&names[0], capacity)?, Pipe::create(&names[1], capacity)?];
@@ -64,47 +65,10 @@ pub fn bulk_latency<const BYTES: usize>(part: &Part) -> Outcome {
     if part.number == 0 { pingpong::ask(part, 4, send, receive) } else { pingpong::answer(part, send, receive) }
 }
 
-/// Ping-pong of a block of an arena, of which 32 bytes go through the pipe, and the first word is written and read.
-pub fn descriptor_latency(part: &Part) -> Outcome {
-    use skep_ipc::{Arena, Descriptor, ShmSlice};
-    let (mut sender, mut receiver) = pipes(part, 4096)?;
-    let name = part.object("arena");
-    let (arena, block) = if part.number == 0 {
-        let arena = Arena::create(&name, 4 << 20)?;
-        part.meet(5);
-        part.meet(6);
-        Arena::unlink(&name)?;
-        let block = arena.slice_zeroed::<u64>(1 << 17)?;
-        (arena, Some(block))
-    } else {
-        part.meet(5);
-        let arena = Arena::open(&name)?;
-        part.meet(6);
-        (arena, None)
-    };
-    let block = std::cell::RefCell::new(block);
-    let send = |n| {
-        let Some(mut held) = block.take() else { return false };
-        held[0] = n;
-        let descriptor = held.into_descriptor();
-        descriptor.is_some_and(|descriptor| sender.send(bytemuck::bytes_of(&descriptor)).is_ok())
-    };
-    let receive = || {
-        let message = receiver.try_recv().ok()?;
-        let descriptor: Descriptor = bytemuck::pod_read_unaligned(&message);
-        drop(message);
-        let held = ShmSlice::<u64>::from_descriptor(&arena, &descriptor).ok()?;
-        let n = held[0];
-        block.replace(Some(held));
-        Some(n)
-    };
-    if part.number == 0 { pingpong::ask(part, 100, send, receive) } else { pingpong::answer(part, send, receive) }
-}
-
 /// One to one through a pipe, message by message.
 pub fn stream<T: Item>(part: &Part) -> Outcome {
     // So many messages as the others' rings have slots, each with its header.
-    let (mut sender, mut receiver) = pipes(part, super::bare::SLOTS as usize * (size_of::<T>() + 8) - 8)?;
+    let (mut sender, mut receiver) = pipes(part, SLOTS as usize * (size_of::<T>() + 8) - 8)?;
     crowd::processes(
         part,
         |crowd: Crowd<'_>| {
@@ -135,61 +99,29 @@ pub fn wake(part: &Part) -> Outcome {
     }
 }
 
-/// Items that a queue has room for.
-pub const QUEUE: usize = 8192;
-
-/// This part's handle of one queue that all share.
-fn queue(part: &Part) -> Result<SimpleQueue<u64>, skep_ipc::Error> {
-    let name = part.object("queue");
-    if part.number > 0 {
-        part.meet(0);
-        let queue = SimpleQueue::open(&name)?;
-        part.meet(1);
-        return Ok(queue);
-    }
-    let queue = QueueOptions::new(QUEUE).create(&name)?;
-    part.meet(0);
-    part.meet(1);
-    SimpleQueue::<u64>::unlink(&name)?;
-    Ok(queue)
-}
-
-/// Half of the parts put, the others get, item by item.
-pub fn queue_one_by_one(part: &Part) -> Outcome {
-    let queue = std::cell::RefCell::new(queue(part)?);
+/// The same in batches of 64; N is the size of a message.
+pub fn stream_batches<T: Item, const N: usize>(part: &Part) -> Outcome {
+    let (mut sender, mut receiver) = pipes(part, SLOTS as usize * (N + 8) - 8)?;
     crowd::processes(
         part,
         |crowd: Crowd<'_>| {
-            let queue = &mut *queue.borrow_mut();
-            crowd.produce::<u64, 1>(part.number, |items| usize::from(queue.try_put(items[0]).is_ok()));
+            crowd.produce::<T, 64>(0, |items| {
+                sender.try_send_batch(bytemuck::cast_slice::<T, [u8; N]>(items)).unwrap_or(0)
+            });
             Ok(())
         },
         |crowd| {
-            let queue = &mut *queue.borrow_mut();
-            crowd.consume::<u64, 1>(|into| match queue.try_get() {
-                Ok(item) => {
-                    into[0] = item;
-                    1
+            crowd.consume::<T, 64>(|into| {
+                let Ok(mut batch) = receiver.try_recv_batch() else { return 0 };
+                let mut count = 0;
+                while let Some(place) = into.get_mut(count)
+                    && let Some(message) = batch.next_message()
+                {
+                    *place = bytemuck::pod_read_unaligned(message);
+                    count += 1;
                 }
-                Err(_) => 0,
+                count
             })
-        },
-    )
-}
-
-/// The same in batches of 64.
-pub fn queue_batches(part: &Part) -> Outcome {
-    let queue = std::cell::RefCell::new(queue(part)?);
-    crowd::processes(
-        part,
-        |crowd: Crowd<'_>| {
-            let queue = &mut *queue.borrow_mut();
-            crowd.produce::<u64, 64>(part.number, |items| queue.try_put_batch(items).unwrap_or(0));
-            Ok(())
-        },
-        |crowd| {
-            let queue = &mut *queue.borrow_mut();
-            crowd.consume::<u64, 64>(|into| queue.try_get_batch(into).unwrap_or(0))
         },
     )
 }
