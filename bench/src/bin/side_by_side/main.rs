@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Worker processes of the pools begin here, and go no further.
-    skep_pool::init();
+    skep::init();
     procspawn::init();
     crossmist::init();
     if let Some(code) = part::enter() {

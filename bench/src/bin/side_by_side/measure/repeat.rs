@@ -17,15 +17,6 @@ pub fn nanoseconds(time: Duration, operations: u32, mut batch: impl FnMut()) -> 
     spread(&batches)[1]
 }
 
-/// Millions a second over all of the time; `batch` says how many it did.
-pub fn rate(time: Duration, mut batch: impl FnMut() -> u64) -> f64 {
-    let start = Instant::now();
-    let mut count = 0;
-    while start.elapsed() < time {
-        count += batch();
-    }
-    count as f64 / start.elapsed().as_secs_f64() / 1e6
-}
 
 /// Microseconds of each call, with a pause before it: the one that so many in a hundred are below.
 pub fn percentile(time: Duration, pause: Duration, percent: usize, mut call: impl FnMut()) -> f64 {

@@ -51,7 +51,8 @@ impl Port {
                 .map_err(Box::<Words>::from)
         };
         let publisher = publish.map(|what| {
-            let builder = service(what)?.publisher_builder().initial_max_slice_len(bytes);
+            let service = service(what)?;
+            let builder = service.publisher_builder().initial_max_slice_len(bytes);
             // Refused when the buffer is full, and sent again at once: the strategy that waits falls asleep for milliseconds.
             let builder = builder.max_loaned_samples(2).backpressure_strategy(BackpressureStrategy::DiscardData);
             builder.create().map_err(Box::<Words>::from)

@@ -37,7 +37,7 @@ fn one_by_one(pool: &Pool, task: fn(u64) -> u64, inputs: impl Iterator<Item = u6
         }
         ahead.push_back(pool.spawn(input, task));
     }
-    for mut call in ahead {
+    for call in ahead {
         sum = sum.wrapping_add(call.join()?);
     }
     Ok(sum)
@@ -94,7 +94,7 @@ pub fn start_two(part: &Part) -> Outcome {
         |workers| Ok(Workers(Pool::new(workers)?)),
         |pool| {
             let calls: Vec<_> = (0..2).map(|_| pool.0.spawn((), |()| tasks::who())).collect();
-            Ok(calls.into_iter().map(|mut call| call.join()).collect::<Result<_, _>>()?)
+            Ok(calls.into_iter().map(|call| call.join()).collect::<Result<_, _>>()?)
         },
     )?;
     part.stage.set_figure(figure);
@@ -106,7 +106,7 @@ pub fn replace(part: &Part) -> Outcome {
     let pool = pool(part, 1)?;
     let kill = || {
         // SAFETY: a plain system call.
-        let mut call = pool.0.spawn((), |()| unsafe {
+        let call = pool.0.spawn((), |()| unsafe {
             libc::kill(libc::getpid(), libc::SIGKILL);
         });
         call.join().is_err()
