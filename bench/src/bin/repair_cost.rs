@@ -4,7 +4,7 @@ use clap::Parser;
 use indicatif::ProgressBar;
 use skep_bench::plain::{Bytes, End, Vyukov};
 use skep_bench::rounds::{Load, insist, spread, time};
-use skep_ipc::{Pipe, QueueOptions};
+use skep::{Pipe, QueueOptions};
 use std::time::Duration;
 
 /// Measures SimpleQueue and Pipe against the same rings without repair.
