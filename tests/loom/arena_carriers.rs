@@ -20,6 +20,13 @@ fn send(peer: &ArenaPeer) -> bool {
     peer.send(0, block).is_ok()
 }
 
+/// Writes into a block, and gives it up for a descriptor.
+fn give_up(peer: &ArenaPeer) -> u64 {
+    let block = peer.allocate_at(0, 0).expect("nobody else takes it");
+    peer.write(block, 1);
+    peer.give_up(block)
+}
+
 /// The place is filled: the sender has its block as before, and can free it.
 #[test]
 fn what_a_carrier_refuses_is_the_senders() {
@@ -82,22 +89,70 @@ fn a_descriptor_leads_to_its_block_once() {
         let outcomes = Outcomes::new();
         let seen = outcomes.clone();
         let explored = explore(3, move || {
-            let arena = Arena::new(1, 1, 2, 2);
+            let arena = Arena::new(1, 1, 1, 2);
             let (a, b) = (arena.take_part(0), arena.take_part(1));
-            assert!(send(&a));
-            let take_and_send_on = |peer: &ArenaPeer| {
-                let item = peer.look(0).and_then(|descriptor| peer.take_by(descriptor))?;
-                let block = item.block().expect("no reference was sent");
+            let descriptor = give_up(&a);
+            let take_and_send_on = move |peer: &ArenaPeer| {
+                let block = peer.take_by(descriptor)?.block().expect("no reference was sent");
                 assert_eq!(peer.read(block), 1);
-                Some(peer.send(1, block).is_ok())
+                Some(peer.send(0, block).is_ok())
             };
             let other = mortal(&arena, 0, None, move || take_and_send_on(&a));
             let got = [take_and_send_on(&b), other.join().unwrap().unwrap()];
-            assert!(arena.is_filled(1));
-            assert_eq!(b.take(1).and_then(|item| item.block()).map(|block| b.read(block)), Some(1));
+            assert!(arena.is_filled(0));
+            let lies_there = b.look(0).expect("it is filled");
+            assert!(
+                b.take_by(lies_there).is_none(),
+                "what lies in a carrier is not to be had by a descriptor"
+            );
+            assert_eq!(b.take(0).and_then(|item| item.block()).map(|block| b.read(block)), Some(1));
             seen.saw(got);
         });
         outcomes.are_exactly(&[[Some(true), None], [None, Some(true)]]);
+        explored
+    });
+}
+
+/// Peer 0 was told something else of a block than it is: it takes it, gives it up again, and is killed on the way. Peer 1 was told the truth.
+#[test]
+fn a_block_that_is_not_what_was_said_of_it_is_given_up_again() {
+    report("arena: killed: taken by a descriptor and put back, beside another taker and a mender", || {
+        let outcomes = Outcomes::new();
+        let seen = outcomes.clone();
+        let explored = kill_at_every_step(2, move |k| {
+            let arena = Arena::new(1, 1, 1, 4);
+            let [a, b, c, d] = [0, 1, 2, 3].map(|n| arena.take_part(n));
+            let descriptor = give_up(&d);
+            let take = move |peer: &ArenaPeer| {
+                let block = peer.take_by(descriptor)?.block().expect("no reference was sent");
+                assert_eq!(peer.read(block), 1);
+                Some(block)
+            };
+            let misled =
+                mortal(&arena, 0, k, move || take(&a).into_iter().for_each(|block| a.put_back(block)));
+            let other = mortal(&arena, 1, None, move || {
+                let got = take(&b);
+                (b, got)
+            });
+            c.recover();
+            let was_killed = misled.join().unwrap().is_none();
+            let (b, got) = other.join().unwrap().unwrap();
+            c.recover();
+            let later = take(&c);
+            seen.saw((was_killed, got.is_some(), later.is_some()));
+            free_but(&arena, &c, u32::from(got.is_some() || later.is_some()));
+            got.into_iter().for_each(|block| b.free(block));
+            later.into_iter().for_each(|block| c.free(block));
+            all_free(&arena, &c);
+            was_killed
+        });
+        // Peer 1 has it; or it came while peer 0 had it, and then it is at large again, or was in the hands of the dead and is free.
+        outcomes.are_exactly(&[
+            (false, false, true),
+            (false, true, false),
+            (true, false, false),
+            (true, true, false),
+        ]);
         explored
     });
 }

@@ -17,6 +17,9 @@
 //! | M2 | the lower one's word := twice the order (Release): it covers the upper one | |
 //! | M3 | the upper one's word := `Interior` (Release) | |
 //!
+//! Freeing needs no CAS: while the word says `Held` by me, nobody else writes to it (invariant 2). Whoever sweeps (looks everywhere for a larger block than there is) claims a small
+//! one by A1 and A2, merges it, and frees what still is too small; it looks first whether there is anything to merge, since what it claims is gone for others meanwhile.
+//!
 //! # Invariants
 //! 1. The words of an arena cut all its granules into blocks, but for one overlap: a block that its holder is splitting or merging covers an upper half
 //!    whose word still says `Held` by the same holder (between S1 and S2, and between M2 and M3).

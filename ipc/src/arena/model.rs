@@ -265,14 +265,30 @@ impl ArenaPeer {
         Some(item)
     }
 
-    /// The descriptor that lies in a place, for [`take_by`](Self::take_by).
+    /// The descriptor that lies in a place: whoever only has it gets nothing by it.
     pub fn look(&self, place: usize) -> Option<u64> {
         Some(self.memory().places[place].load(Acquire)).filter(|&descriptor| descriptor != 0)
+    }
+
+    /// Gives a block up for a descriptor, by which whoever has it can take it.
+    pub fn give_up(&self, block: ArenaBlock) -> u64 {
+        let sent = self.blocks().send(block.0, Phase::Held).expect("a block that is held can be sent");
+        assert!(self.blocks().disown(sent, Phase::Held), "what no repair has freed is the sender's");
+        descriptor(sent)
     }
 
     /// Takes what a descriptor leads to, which others may have too, if nobody has taken it yet.
     pub fn take_by(&self, descriptor: u64) -> Option<ArenaItem> {
         self.accept(descriptor, Takers::Many)
+    }
+
+    /// Gives up a block that was taken by a descriptor, which is as good as before: what a handle does that finds something else in it than it was told.
+    pub fn put_back(&self, block: ArenaBlock) {
+        let was_mine = self.blocks().put_back(block.0, Phase::Held);
+        assert!(
+            was_mine && self.blocks().disown(block.0, Phase::Held),
+            "a block that is held can be given up"
+        );
     }
 
     fn accept(&self, descriptor: u64, takers: Takers) -> Option<ArenaItem> {

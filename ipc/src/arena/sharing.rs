@@ -9,6 +9,9 @@
 //! dead: it must be, or it would have the place yet; and while somebody repairs for it its entry is locked, as a living one's is. Repair's change of the word comes before
 //! this one's or fails.
 //!
+//! Who decodes a handle takes its block in this way while it still has the place, and may put it back there: `Sent` by itself, of the same generation. A block that was given
+//! up for a descriptor lies in no place; it is `Sent` by nobody, and *at large*, which its word says where a shared block has its count. Nothing else can be had by a descriptor alone.
+//!
 //! # References
 //! A shared block is read through references, each a small block of its own that is held, sent and repaired for as any other; so a death costs
 //! the references that the dead one held, and no other. The block's word counts them. A count that is changed by somebody who dies beside it cannot be told from one that is
@@ -18,10 +21,11 @@
 //! | --- | --- | --- |
 //! | C0 | intent := { add or drop, reference } (Release) | H1 |
 //! | C1 | CAS the block's word: count ± 1, changed by me, next generation (AcqRel) | H1 |
-//! | C2 | CAS the reference's word: `New` → `Ref` for an add, `Ref` → `Spent` for a drop (AcqRel) | H2 |
+//! | C2 | CAS the reference's word, unless a helper has: `New` → `Ref` for an add, `Ref` → `Spent` for a drop (AcqRel) | H2 |
 //! | C3 | CAS the block's word: changed by nobody; `Free` if the count is 0 (AcqRel) | H3 |
 //! | C4 | intent := none (Release) | H1 |
 //!
+//! The maker does C2 by itself, before it helps itself with the rest: when its intent goes, the reference has its phase, whoever else has been here.
 //! Who finds a change under way in word w of a block *helps*: H1 reads its maker's intent, H2 the reference's word, H3 the block's word once more; if that still is w,
 //! the two others belong to this change, and H4, H5 do C2 and C3. The first reference is added by the same steps, with `Held` by me → `Shared` in C1.
 //!
@@ -36,7 +40,7 @@ use super::word::{MAX_COUNT, Phase, Word};
 use crate::fault;
 use crate::sync::{Acquire, Relaxed, Release};
 
-/// Instead of a count: the block is in no queue, and belongs to whoever has its descriptor.
+/// Instead of a count, while a block is `Sent`: it is in no carrier, and belongs to whoever has its descriptor.
 const AT_LARGE: u32 = 1;
 
 /// Why a count was not changed.
@@ -111,14 +115,12 @@ impl Blocks<'_> {
     }
 
     /// Lets a block that I have sent be nobody's, and whoever's who has its descriptor: no repair frees it.
-    #[cfg(not(loom))]
     pub(crate) fn disown(&self, sent: Block, phase: Phase) -> bool {
         let seen = sent.held_by(self.me).become_of(sent_phase(phase), Some(self.me));
         self.change(sent.index, seen, seen.become_of(sent_phase(phase), None).with_count(AT_LARGE))
     }
 
     /// Puts a block of mine back into the carrier's place that I took it from, and still have.
-    #[cfg(not(loom))]
     pub(crate) fn put_back(&self, block: Block, phase: Phase) -> bool {
         let held = block.held_by(self.me).become_of(phase, Some(self.me));
         self.change(block.index, held, held.become_of(sent_phase(phase), Some(self.me)))

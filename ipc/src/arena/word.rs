@@ -7,11 +7,11 @@
 //! | `Interior` | no block begins here | | whoever holds the block that covers it |
 //! | `Free` | nobody's | | whoever claims it, by one CAS |
 //! | `Held` | a block in a process's hands | its holder | the holder, or repair for it |
-//! | `Sent` | a block in a carrier: a queue, a task | who sent it, or nobody | who takes it out, by one CAS; repair |
+//! | `Sent` | a block in a carrier: a queue, a task; or at large (`count` 1): whoever's who has its descriptor | who sent it, or nobody | who takes it out, by one CAS; repair |
 //! | `Shared` | an immutable block, read through `count` references | who is changing the count, or nobody | who changes the count (`sharing.rs`) |
 //! | `New` | a reference that is not counted yet | its holder | the holder, or who helps it |
 //! | `Ref` | a reference that is counted | its holder | the holder, or who helps it |
-//! | `SentRef` | a counted reference in a carrier | who sent it, or nobody | who takes it out; repair |
+//! | `SentRef` | a counted reference in a carrier, or at large | who sent it, or nobody | who takes it out; repair |
 //! | `Spent` | a reference that is counted no more | its holder | the holder |
 //!
 //! The generation grows with every end of somebody's claim: when a block is freed, sent, or given to be shared. So a handle or a descriptor of an
