@@ -288,15 +288,6 @@ pub(crate) struct Unpacked {
 }
 
 impl Parcel {
-    /// What goes into a place that was claimed and is not needed: consumers pass it over.
-    pub(crate) fn void() -> Parcel {
-        Parcel { len: u32::MAX, handles: NO_BLOCK, index: 0, generation: 0, bytes: [0; INLINE] }
-    }
-
-    pub(crate) fn is_void(&self) -> bool {
-        self.handles == NO_BLOCK && self.len == u32::MAX
-    }
-
     /// Decodes the value of a parcel in a carrier's place that the caller has leased, into `unpacked`, which knows what was taken also if user code panics.
     pub(crate) fn unpack<T: DeserializeOwned>(
         &self,

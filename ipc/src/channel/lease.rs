@@ -70,18 +70,14 @@ pub(super) fn end_forgotten(end: &End) {
 }
 
 impl<'a, T: DeserializeOwned> ValueLease<'a, T> {
-    /// Decodes the parcel of a delivery; one that cannot be decoded is acknowledged, and its blocks freed. `None`: it was void.
-    pub(super) fn open(end: &'a End, delivery: Delivery) -> Result<Option<Self>, RecvValueError> {
+    /// Decodes the parcel of a delivery; one that cannot be decoded is acknowledged, and its blocks freed.
+    pub(super) fn open(end: &'a End, delivery: Delivery) -> Result<Self, RecvValueError> {
         let mut opened = Opened { end, delivery, unpacked: Unpacked::new() };
         // SAFETY: the slot is this participant's until the delivery ends; any bytes are a parcel.
         let parcel = unsafe { end.port.item(delivery).read_volatile() };
-        if parcel.is_void() {
-            opened.finish();
-            return Ok(None);
-        }
         // User code: if it panics, the value goes back.
         match parcel.unpack::<T>(end.arena.core(), &mut opened.unpacked) {
-            Ok(value) => Ok(Some(ValueLease { value: ManuallyDrop::new(value), opened })),
+            Ok(value) => Ok(ValueLease { value: ManuallyDrop::new(value), opened }),
             Err(reason) => {
                 opened.finish();
                 Err(RecvValueError::NotDecoded { reason })

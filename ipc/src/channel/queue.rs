@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -318,14 +319,12 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
                 return Err(explain_put(refused, value));
             }
         };
-        // Published as void if the value's destructor panics, or if a handle of it is left.
-        let mut place = Claimed { port: &self.end.port, place, parcel: Parcel::void() };
+        let claimed = Claimed { end: &self.end, place };
+        // If this panics, or if a handle of the value is left, the place is given up.
         if !packed.surrender(|| drop(value)) {
-            drop(place);
             return Err(SendValueError::HandleKept);
         }
-        place.parcel = packed.parcel();
-        drop(place);
+        claimed.publish(packed.parcel());
         packed.let_go();
         Ok(())
     }
@@ -396,27 +395,30 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
 
     fn lease_by(
         &self,
-        lease: impl Fn(&Port<Parcel>) -> Result<Delivery, GetError>,
+        lease: impl FnOnce(&Port<Parcel>) -> Result<Delivery, GetError>,
     ) -> Result<ValueLease<'_, T>, RecvValueError> {
-        loop {
-            let delivery = lease(&self.end.port).map_err(explain)?;
-            if let Some(lease) = ValueLease::open(&self.end, delivery)? {
-                return Ok(lease);
-            }
-        }
+        let delivery = lease(&self.end.port).map_err(explain)?;
+        ValueLease::open(&self.end, delivery)
     }
 }
 
-/// A position of the ring that is this participant's, published when this is dropped.
+/// A place in the ring that is this participant's until something is put there; dropping this gives it up.
 struct Claimed<'a> {
-    port: &'a Port<Parcel>,
+    end: &'a End,
     place: u64,
-    parcel: Parcel,
+}
+
+impl Claimed<'_> {
+    fn publish(self, parcel: Parcel) {
+        let this = ManuallyDrop::new(self);
+        this.end.port.publish(this.place, parcel);
+    }
 }
 
 impl Drop for Claimed<'_> {
     fn drop(&mut self) {
-        self.port.publish(self.place, self.parcel);
+        self.end.port.give_up(self.place);
+        self.end.joiners.wake(u32::MAX); // it may be the last that they waited for
     }
 }
 

@@ -14,7 +14,7 @@
 //! | --- | --- | --- |
 //! | `free(p)` | empty; the producer of position `p` may fill it | the producer that claimed `p`, or repair for it |
 //! | `published(p, r)` | holds the item of `p` | the consumer that claimed `p`, or repair for it |
-//! | `skipped(p)` | the producer of `p` died: there is no item | the consumer that claimed `p`, or repair for it |
+//! | `skipped(p)` | the producer of `p` died, or gave it up: there is no item | the consumer that claimed `p`, or repair for it |
 //! | `orphaned(p, r)` | the consumer of `p` died or gave it back: the item is there again | a consumer, by one CAS to `published(p, r)` |
 //!
 //! A turn grows along `free < published < skipped < orphaned < free` of the next lap, but for the step that adopts an orphan.

@@ -25,7 +25,7 @@ impl<T: Pod> Ring<'_, T> {
         }
     }
 
-    /// Whether everything that was put has been released: every position that producers have claimed is a dead one's, or was claimed by a consumer, and no slot holds
+    /// Whether everything that was put has been released: every position that producers have claimed is skipped, or was claimed by a consumer, and no slot holds
     /// an item. As nothing was put between the two looks at `tail`, what was released before stays so.
     pub(crate) fn is_done(&self) -> bool {
         let tail = self.control.tail.0.load(Acquire) & !CLOSED;

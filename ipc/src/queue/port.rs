@@ -44,7 +44,7 @@ impl<T: Pod> Port<T> {
         }
     }
 
-    /// Claims a place for one value that [`publish`](Self::publish) puts there, if there is one now, or as soon as there is.
+    /// Claims a place for one value that [`publish`](Self::publish) puts there, or that is [given up](Self::give_up), if there is one now, or as soon as there is.
     pub(crate) fn claim_place(&self, until: Option<Until>) -> Result<u64, PutError<()>> {
         if !self.is_usable() {
             return Err(PutError::Forked(()));
@@ -64,6 +64,13 @@ impl<T: Pod> Port<T> {
         if self.is_usable() {
             self.ring.publish(place, value);
             self.ring.items().wake(1);
+        }
+    }
+
+    /// Puts nothing at a place that was claimed. In a forked child nothing happens, as above.
+    pub(crate) fn give_up(&self, place: u64) {
+        if self.is_usable() {
+            self.ring.give_up(place);
         }
     }
 

@@ -3,10 +3,14 @@
 //! Consumers sleep on `items` until something is published, producers on `space` until a slot is released. At the end, when the ring is closed
 //! and an item still is in another consumer's hands and may come back, consumers sleep on `space` too: it is what a release wakes.
 
+use super::intent::{Intent, Side};
+use super::layout::skipped;
 #[cfg(not(loom))]
 use super::ring::Claim;
 use super::ring::{Refusal, Ring};
+use crate::fault;
 use crate::peer::Membership;
+use crate::sync::{AcqRel, Relaxed, Release};
 use crate::wait::{Until, WaitWord, wait};
 use bytemuck::Pod;
 
@@ -45,6 +49,21 @@ impl<T: Pod> Ring<'_, T> {
             self.wait_while(self.space(), Refusal::NotReady, members, until, || self.claim_free(1))?;
         self.wake_for_next_space();
         Ok(claim)
+    }
+
+    /// Gives up a position that the caller has claimed for a put: there is no item, as if it had died (K2). If it is the next one, the caller passes over it as a consumer does, so that it
+    /// takes no room; otherwise whoever comes to it does.
+    pub(crate) fn give_up(&self, p: u64) {
+        self.slot(p).turn.store(skipped(p), Release); // K2 pairs with G1
+        fault::point("put: given up");
+        self.announce(Intent::new(Side::Get, p, 1));
+        if self.control.head.0.compare_exchange(p, p.wrapping_add(1), AcqRel, Relaxed).is_ok() {
+            fault::point("get: skip claimed");
+            self.release_and_wake(p);
+        }
+        self.announce(Intent::NONE);
+        // A consumer may have been woken for an item behind it, and gone back to sleep.
+        self.items().wake(1);
     }
 
     /// Has `claim` take a position as soon as one is published; `NotReady` or `Ending` when the time is over.
