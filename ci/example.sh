@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the README's main job against the real sha256sum, once undisturbed and once with a worker killed: ci/example.sh
+# Runs the README's main job against the real sha256sum, once undisturbed and once with a worker killed, and a small array_math: ci/example.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -39,4 +39,9 @@ wait "$main"
 cat "$work/report" >&2
 (cd / && find "$work/large" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum) | cmp - "$work/printed"
 grep -Eq '1 (worker )?lost' "$work/report" || { echo "example.sh: the lost worker was not reported" >&2; exit 1; }
+echo "example: array_math, which compares a pool's results with those of one thread"
+cargo run --release --quiet --example array_math -- --bytes 16M --workers 2
+code=0
+cargo run --release --quiet --example array_math -- --bytes none 2> "$work/refused" || code=$?
+[ "$code" = 2 ] || { echo "example.sh: wrong arguments gave exit code $code" >&2; exit 1; }
 echo "example: ok"

@@ -18,6 +18,8 @@ mod entry;
 mod life;
 #[path = "pool/programs.rs"]
 mod programs;
+#[path = "pool/slices.rs"]
+mod slices;
 #[path = "pool/support.rs"]
 mod support;
 #[path = "pool/tasks.rs"]
@@ -29,9 +31,16 @@ fn main() {
     programs::before_init();
     skep::init();
     programs::after_init();
-    let tests =
-        [api::laws(), life::laws(), death::laws(), entry::laws(), arena::laws(), arena_deaths::laws()]
-            .concat();
+    let tests = [
+        api::laws(),
+        life::laws(),
+        death::laws(),
+        entry::laws(),
+        arena::laws(),
+        arena_deaths::laws(),
+        slices::laws(),
+    ]
+    .concat();
     let trials = tests.into_iter().map(|law| Trial::test(law.name, move || support::within(law))).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

@@ -5,7 +5,7 @@ use quote::{ToTokens, format_ident, quote};
 use syn::parse::Parser;
 use syn::spanned::Spanned;
 use syn::visit::Visit;
-use syn::{Attribute, Error, FnArg, ItemFn, LitInt, Result, ReturnType, Type};
+use syn::{Attribute, Error, FnArg, Ident, ItemFn, LitInt, Result, ReturnType, Type, TypeReference};
 
 /// How often a task declared with plain `retry` may be run again.
 const DEFAULT_RETRIES: u8 = 3;
@@ -22,23 +22,8 @@ pub(crate) fn task(options: TokenStream, function: TokenStream) -> Result<TokenS
         ReturnType::Default => quote!(()),
         ReturnType::Type(_, ty) => ty.to_token_stream(),
     };
-    let types: Vec<&Type> = function
-        .sig
-        .inputs
-        .iter()
-        .filter_map(|input| match input {
-            FnArg::Typed(typed) => Some(&*typed.ty),
-            FnArg::Receiver(_) => None,
-        })
-        .collect();
-    let names: Vec<_> = (0..types.len()).map(|n| format_ident!("arg{n}")).collect();
-    let (argument, pattern) = match (&types[..], &names[..]) {
-        ([ty], [name]) => (quote!(#ty), quote!(#name)),
-        _ => (quote!((#(#types,)*)), quote!((#(#names,)*))),
-    };
-    let argument = if types.is_empty() { quote!(()) } else { argument };
-    let pattern = if types.is_empty() { quote!(()) } else { pattern };
-    let pointer = quote!(fn(#(#types),*) -> #output);
+    let types = types(&function);
+    let Form { task, pointer, run } = form(name, &types, &output);
 
     // The function keeps what tells the compiler how to treat its body; readers look at the constant.
     let (for_readers, for_body): (Vec<&Attribute>, Vec<&Attribute>) =
@@ -52,7 +37,7 @@ pub(crate) fn task(options: TokenStream, function: TokenStream) -> Result<TokenS
         #(#for_readers)*
         #(#conditions)*
         #[allow(non_upper_case_globals)]
-        #vis const #name: ::skep::Task<#argument, #output, #pointer> = {
+        #vis const #name: #task = {
             #(#for_body)*
             #sig #block
 
@@ -61,12 +46,68 @@ pub(crate) fn task(options: TokenStream, function: TokenStream) -> Result<TokenS
                 #signature,
                 ::core::concat!(::core::file!(), ":", ::core::line!()),
                 #retries,
-                |call| ::skep::__private::run(call, |#pattern: #argument| #name(#(#names),*)),
+                |call| #run,
             );
             ::skep::__private::inventory::submit! { ENTRY }
             ::skep::__private::new_task(&ENTRY, #name as #pointer)
         };
     })
+}
+
+/// What a task's parameters make of it.
+struct Form {
+    /// The constant's type.
+    task: TokenStream,
+    /// The function's.
+    pointer: TokenStream,
+    /// What its worker does with a `call`.
+    run: TokenStream,
+}
+
+fn form(name: &Ident, types: &[&Type], output: &TokenStream) -> Form {
+    let pointer = quote!(fn(#(#types),*) -> #output);
+    if let Some(Slices { read, written }) = slices(types) {
+        let (task, run) = match written {
+            None => (quote!(SliceTask<#read, #output>), quote!(run_slice)),
+            Some(written) => (quote!(SliceMapTask<#read, #written>), quote!(run_slice_into)),
+        };
+        let run = quote!(::skep::__private::#run(call, #name as #pointer));
+        return Form { task: quote!(::skep::#task), pointer, run };
+    }
+    let names: Vec<_> = (0..types.len()).map(|n| format_ident!("arg{n}")).collect();
+    let (argument, pattern) = match (types, &names[..]) {
+        ([], []) => (quote!(()), quote!(())),
+        ([ty], [name]) => (quote!(#ty), quote!(#name)),
+        _ => (quote!((#(#types,)*)), quote!((#(#names,)*))),
+    };
+    let run = quote!(::skep::__private::run(call, |#pattern: #argument| #name(#(#names),*)));
+    Form { task: quote!(::skep::Task<#argument, #output, #pointer>), pointer, run }
+}
+
+/// The items of the slices that a task takes.
+struct Slices<'a> {
+    read: &'a Type,
+    written: Option<&'a Type>,
+}
+
+/// Whether these are the parameters of a task on slices: `&[A]`, or `&[A], &mut [B]`.
+fn slices<'a>(types: &[&'a Type]) -> Option<Slices<'a>> {
+    let of = |ty: &'a Type, is_mut| match ty {
+        Type::Reference(TypeReference { lifetime: None, mutability, elem, .. })
+            if mutability.is_some() == is_mut =>
+        {
+            match &**elem {
+                Type::Slice(slice) => Some(&*slice.elem),
+                _ => None,
+            }
+        }
+        _ => None,
+    };
+    match types {
+        [read] => Some(Slices { read: of(read, false)?, written: None }),
+        [read, written] => Some(Slices { read: of(read, false)?, written: Some(of(written, true)?) }),
+        _ => None,
+    }
 }
 
 /// The options between the attribute's parentheses.
@@ -106,15 +147,39 @@ fn check(function: &ItemFn) -> Result<()> {
         return refuse(sig.generics.span(), "be generic: mark a function for each concrete type");
     }
     for input in &sig.inputs {
-        match input {
-            FnArg::Receiver(this) => return refuse(this.span(), "take self: use a free function"),
-            FnArg::Typed(typed) => check_type(&typed.ty)?,
+        if let FnArg::Receiver(this) = input {
+            return refuse(this.span(), "take self: use a free function");
         }
     }
-    match &sig.output {
-        ReturnType::Default => Ok(()),
-        ReturnType::Type(_, ty) => check_type(ty),
-    }
+    let types = types(function);
+    let returns = match &sig.output {
+        ReturnType::Default => None,
+        ReturnType::Type(_, ty) => Some(&**ty),
+    };
+    let types = match slices(&types) {
+        None => types,
+        Some(Slices { read, written: None }) => vec![read],
+        Some(Slices { read, written: Some(written) }) => {
+            if let Some(ty) = returns.filter(|ty| !matches!(ty, Type::Tuple(tuple) if tuple.elems.is_empty()))
+            {
+                return refuse(
+                    ty.span(),
+                    "return a value beside the slice that it writes: there would be one for each chunk",
+                );
+            }
+            vec![read, written]
+        }
+    };
+    types.into_iter().chain(returns).try_for_each(check_type)
+}
+
+/// The types of a function's parameters.
+fn types(function: &ItemFn) -> Vec<&Type> {
+    let types = function.sig.inputs.iter().filter_map(|input| match input {
+        FnArg::Typed(typed) => Some(&*typed.ty),
+        FnArg::Receiver(_) => None,
+    });
+    types.collect()
 }
 
 fn check_type(ty: &Type) -> Result<()> {
@@ -160,12 +225,37 @@ mod tests {
             ("fn f(text: &str) {}", "borrow"),
             ("fn f(texts: Vec<&'static str>) {}", "borrow"),
             ("fn f() -> &'static str { \"\" }", "borrow"),
+            ("fn f(text: &[&str]) {}", "borrow"),
+            ("fn f(numbers: &'static [u8]) {}", "borrow"),
+            ("fn f(numbers: &mut [u8]) {}", "borrow"),
+            ("fn f(numbers: &[u8; 4]) {}", "borrow"),
+            ("fn f(numbers: &[u8], more: &[u8]) {}", "borrow"),
+            ("fn f(numbers: &[u8], factor: u8) {}", "borrow"),
+            ("fn f(from: &[u8], to: &mut [u8], factor: u8) {}", "borrow"),
+            ("fn f(numbers: &[u8]) -> &[u8] { numbers }", "borrow"),
+            ("fn f(from: &[u8], to: &mut [u8]) -> u8 { 1 }", "each chunk"),
             ("fn f(t: impl Sized) {}", "impl Trait"),
             ("fn f() -> Option<impl Sized> { Some(1) }", "impl Trait"),
             ("struct S;", "function"),
         ] {
             let refusal = refusal("", function);
             assert!(refusal.contains(reason), "{function}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn slices_make_tasks_on_slices() {
+        for (function, kind) in [
+            ("fn f(numbers: &[f64]) -> f64 { 0.0 }", "SliceTask < f64 , f64 >"),
+            ("fn f(numbers: &[f64]) {}", "SliceTask < f64 , () >"),
+            ("fn f(from: &[[u8; 2]], to: &mut [u16]) {}", "SliceMapTask < [u8 ; 2] , u16 >"),
+            ("fn f(from: &[u8], to: &mut [u8]) -> () {}", "SliceMapTask < u8 , u8 >"),
+            ("fn f(numbers: Vec<f64>) -> f64 { 0.0 }", ":: skep :: Task <"),
+        ] {
+            let code = task(TokenStream::new(), function.parse().expect("tokens"))
+                .expect("it is a task")
+                .to_string();
+            assert!(code.contains(kind), "{function}: {code}");
         }
     }
 

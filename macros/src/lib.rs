@@ -13,11 +13,14 @@ mod expand;
 /// One parameter is the argument itself; several are passed as a tuple; none as `()`. Arguments and results must implement
 /// serde's `Serialize` and `Deserialize`, and own what they hold: workers are other processes.
 ///
+/// Two kinds of functions on slices, whose items are plain values (`skep::Pod`), make a `skep::SliceTask` or a `skep::SliceMapTask` instead, for `pool.map_slice` and `pool.map_slice_into`:
+/// `fn sum(values: &[f64]) -> f64` and `fn double(input: &[f64], output: &mut [f64])`.
+///
 /// `#[skep::task(retry)]` declares that the task may safely be run again if its worker dies, up to 3 more times;
 /// `#[skep::task(retry = 10)]` sets how often.
 ///
 /// Not possible, with a compile error that says so: `async`, `unsafe`, `extern`, variadic or generic functions, `self`, `impl Trait`,
-/// and references.
+/// and any other references.
 #[proc_macro_attribute]
 pub fn task(options: TokenStream, function: TokenStream) -> TokenStream {
     expand::task(options.into(), function.into()).unwrap_or_else(syn::Error::into_compile_error).into()

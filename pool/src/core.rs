@@ -11,6 +11,7 @@
 
 mod freight;
 mod settle;
+mod submit;
 
 use crate::arena::{self, Hook};
 use crate::collector::{Collector, Deliver};
@@ -18,18 +19,19 @@ use crate::error::{PoolError, TaskError};
 use crate::job::{Arrival, Job};
 use crate::outbox::Outbox;
 use crate::outcome::Outcome;
-use crate::record::{Table, Work};
+use crate::record::Table;
 use crate::state::{Id, Phase};
 use crate::sync::lock;
-use crate::task::TaskRef;
 use freight::Estate;
 use rustix::event::EventfdFlags;
-use skep_ipc::{Arena, Freight, GetError, PutError, QueueOptions};
+use skep_ipc::{Arena, GetError, PutError, QueueOptions};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::Thread;
 use std::time::Instant;
+use submit::Free;
+pub(crate) use submit::{Batch, OpenCall};
 
 pub(crate) struct Core {
     table: Table,
@@ -62,28 +64,6 @@ struct Ticket {
     has_killed: bool,
 }
 
-/// The free records, and who waits for one.
-struct Free {
-    indices: Vec<u32>,
-    waiters: Vec<Thread>,
-}
-
-/// One record's worth of calls: `count` arguments, encoded as frames.
-pub(crate) struct Batch<'a> {
-    pub(crate) task: TaskRef,
-    pub(crate) count: u32,
-    pub(crate) arguments: &'a [u8],
-    /// What the arguments' handles have sent, each with the item that it belongs to. Empty when the batch was submitted.
-    pub(crate) freight: &'a mut Vec<(u32, Freight)>,
-}
-
-impl Batch<'_> {
-    /// The record has its blocks now.
-    fn let_go(&mut self) {
-        self.freight.drain(..).for_each(|(_, freight)| freight.let_go());
-    }
-}
-
 impl Core {
     pub(crate) fn new(depth: u32, workers: usize, arena_bytes: u64) -> Result<Arc<Core>, PoolError> {
         let table = Table::create(depth)?;
@@ -96,7 +76,7 @@ impl Core {
         let core = Arc::new(Core {
             tickets: (0..depth).map(|_| Mutex::new(None)).collect(),
             // Popped from the end: the first records first, so that few of them are warm.
-            free: Mutex::new(Free { indices: (0..depth).rev().collect(), waiters: Vec::new() }),
+            free: Mutex::new(Free { indices: (0..depth).rev().collect(), ..Free::default() }),
             tasks: Mutex::new(Outbox::new(ring()?)),
             announce: Mutex::new(Outbox::new(done.try_clone()?)),
             collector: Collector::new(done),
@@ -142,93 +122,6 @@ impl Core {
         self.tasks_done.load(Ordering::Relaxed)
     }
 
-    // --- submitting ----------------------------------------------------------------------------------------------
-
-    /// Lays a batch into a record and queues it, if there is a free record; its outcome goes to `job`.
-    pub(crate) fn try_submit(
-        &self,
-        batch: &mut Batch<'_>,
-        job: &Arc<Job>,
-        part: u32,
-    ) -> Result<bool, TaskError> {
-        self.admits()?;
-        let Some(index) = lock(&self.free).indices.pop() else { return Ok(false) };
-        let Some(record) = self.table.record(index) else { return Err(corrupt()) };
-        let work = Work { task: batch.task.id, count: batch.count };
-        if let Err(error) = self.table.write_task(index, work, batch.arguments) {
-            self.give_back(index);
-            return Err(error);
-        }
-        let ticket = Ticket {
-            job: job.clone(),
-            part,
-            count: batch.count,
-            retries: batch.task.retries,
-            arguments: batch
-                .freight
-                .iter()
-                .flat_map(|(item, freight)| freight.entries().map(|entry| (*item, entry)))
-                .collect(),
-            deaths: (0, 0),
-            has_killed: false,
-        };
-        *lock(&self.tickets[index as usize]) = Some(ticket);
-        if let Some(ending) = self.ending.get() {
-            // C2: if the ticket is gone, the job has been told.
-            if lock(&self.tickets[index as usize]).take().is_some() {
-                return Err(ending.clone());
-            }
-            batch.let_go();
-            return Ok(true);
-        }
-        batch.let_go();
-        let generation = record.state.load().ok_or_else(corrupt)?.generation;
-        record.state.queue(generation);
-        self.put_task(Id { generation, index }); // if that fails, the job has been told
-        Ok(true)
-    }
-
-    /// As [`try_submit`](Self::try_submit), but waits for a free record, and collects meanwhile.
-    pub(crate) fn submit(&self, batch: &mut Batch<'_>, job: &Arc<Job>, part: u32) -> Result<(), TaskError> {
-        while !self.try_submit(batch, job, part)? {
-            self.collector.wait(self, None, || self.has_free());
-        }
-        Ok(())
-    }
-
-    fn admits(&self) -> Result<(), TaskError> {
-        match self.ending.get() {
-            _ if !self.is_own() => Err(TaskError::Forked),
-            Some(ending) => Err(ending.clone()),
-            None if self.closed.load(Ordering::Relaxed) => Err(TaskError::Closed),
-            None => Ok(()),
-        }
-    }
-
-    /// Whether there is a free record, or never will be; if not, the calling thread is unparked when one is freed.
-    fn has_free(&self) -> bool {
-        self.free_is(|free| !free.indices.is_empty())
-    }
-
-    fn free_is(&self, enough: impl Fn(&Free) -> bool) -> bool {
-        let mut free = lock(&self.free);
-        let is_enough = enough(&free) || self.ending.get().is_some();
-        let this = std::thread::current();
-        if !is_enough && !free.waiters.iter().any(|t| t.id() == this.id()) {
-            free.waiters.push(this);
-        }
-        is_enough
-    }
-
-    fn give_back(&self, index: u32) {
-        let waiters = {
-            let mut free = lock(&self.free);
-            free.indices.push(index);
-            std::mem::take(&mut free.waiters)
-        };
-        waiters.iter().for_each(Thread::unpark);
-    }
-
     // --- collecting ----------------------------------------------------------------------------------------------
 
     /// Waits until `need` outcomes have arrived at `job`, or for the deadline; tells which. In a forked child none ever arrive.
@@ -245,7 +138,8 @@ impl Core {
 
     /// Waits until every task that was submitted has its outcome.
     pub(crate) fn wait_for_all(&self) {
-        self.collector.wait(self, None, || self.free_is(|free| free.indices.len() == self.depth()));
+        self.collector
+            .wait(self, None, || self.free_is(|free| free.indices.len() == self.depth() && free.calls == 0));
     }
 
     fn deliver_id(&self, id: Id) {
@@ -365,7 +259,11 @@ impl Core {
         }
         let waiters = std::mem::take(&mut lock(&self.free).waiters);
         waiters.iter().for_each(Thread::unpark);
-        // The leader, if there is one, looks around; a full ring wakes it as well.
+        self.nudge();
+    }
+
+    /// Lets the leader look around, if there is one; a full ring wakes it as well.
+    fn nudge(&self) {
         let _ = lock(&self.announce).ring.try_put(Id::NUDGE.pack());
     }
 }
@@ -380,7 +278,7 @@ impl Deliver for Core {
     }
 }
 
-fn corrupt() -> TaskError {
+pub(crate) fn corrupt() -> TaskError {
     TaskError::PoolBroken {
         reason: "the shared memory is corrupt: some process wrote where it may not".into(),
     }

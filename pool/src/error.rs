@@ -102,6 +102,17 @@ pub enum TaskError {
         "a handle in the argument or result was kept, so that its block could not go: values must own their handles"
     )]
     HandleKept,
+    /// A slice for [`map_slice`](crate::Pool::map_slice) does not lie in the pool's arena, where workers would find it.
+    #[error("the slice is not in the pool's arena: allocate it with Pool::arena()")]
+    NotInArena,
+    /// The output of [`map_slice_into`](crate::Pool::map_slice_into) is not as long as the input.
+    #[error("the output has {output} items and the input {input}: they must be of one length")]
+    Lengths {
+        /// The input's.
+        input: u64,
+        /// The output's.
+        output: u64,
+    },
     /// The workers have no such task. It must be linked into the executable that called `skep::init()`.
     #[error("the workers do not know the task {name:?}: is it part of this executable?")]
     UnknownTask {

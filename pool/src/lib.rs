@@ -24,6 +24,7 @@ mod outcome;
 mod panics;
 mod pool;
 mod record;
+mod slices;
 mod spill;
 mod state;
 mod supervisor;
@@ -40,12 +41,14 @@ pub use error::{Cause, PoolError, TaskError};
 pub use future::Future;
 pub use map::Imap;
 pub use pool::{Builder, Pool, Stats};
+pub use slices::{Slice, SliceMapTask, SliceMut, SliceTask};
 pub use task::Task;
 
 /// For the code that `#[skep::task]` and `test_entry!` write.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::entry::{TestEntry, test_entry};
+    pub use crate::slices::{run_slice, run_slice_into};
     pub use crate::task::{Call, Ran, TaskEntry, new_task, run};
     pub use inventory;
 }

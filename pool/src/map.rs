@@ -68,7 +68,7 @@ pub(crate) fn map<A: Serialize, R: DeserializeOwned>(
     let mut refused = None;
     let mut first = 0;
     while let Some((count, arguments, mut freight)) = encoded.chunk(first, length) {
-        let mut batch = Batch { task, count, arguments, freight: &mut freight };
+        let mut batch = Batch { task, count, arguments, freight: &mut freight, is_continued: false };
         if let Err(error) = core.submit(&mut batch, &job, counts.len() as u32) {
             refused = Some(error);
             break;
@@ -143,7 +143,8 @@ impl<I: Iterator<Item = A>, A: Serialize, R> Imap<'_, I, A, R> {
                 }
             }
             let freight = &mut self.freight;
-            let mut batch = Batch { task: self.task, count: 1, arguments: &self.pending, freight };
+            let arguments = &self.pending;
+            let mut batch = Batch { task: self.task, count: 1, arguments, freight, is_continued: false };
             let submitted = if self.in_flight == 0 {
                 self.core.submit(&mut batch, &self.job, 0).map(|()| true)
             } else {

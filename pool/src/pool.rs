@@ -8,13 +8,14 @@ use crate::frame;
 use crate::future::{Future, single};
 use crate::job::{Arrival, Job};
 use crate::map::{self, Imap};
+use crate::slices::{Caller, SliceMapTask, SliceTask};
 use crate::spill::MAX_RECORDS;
 use crate::supervisor::{Board, Order, Supervisor};
 use crate::sync::lock;
 use crate::task::{self, Task};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use skep_ipc::Arena;
+use skep_ipc::{Arena, Pod};
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -172,7 +173,8 @@ impl Pool {
         let freight = frame::put_argument(&mut encoded, arguments, self.core.arena())?;
         let mut freight = if freight.is_empty() { Vec::new() } else { vec![(0, freight)] };
         let job = Arc::new(Job::default());
-        let mut batch = Batch { task: task.untyped(), count: 1, arguments: &encoded, freight: &mut freight };
+        let (task, freight) = (task.untyped(), &mut freight);
+        let mut batch = Batch { task, count: 1, arguments: &encoded, freight, is_continued: false };
         self.core.submit(&mut batch, &job, 0)?;
         Ok(job)
     }
@@ -205,6 +207,65 @@ impl Pool {
         I: IntoIterator<Item = A>,
     {
         Imap::new(&self.core, &task, self.workers, inputs.into_iter())
+    }
+
+    /// Runs a task on each chunk of a slice that lies in the pool's [arena](Self::arena), and returns a result a chunk, in order.
+    ///
+    /// Chunks have `chunk` items, the last one fewer; for 0 the pool chooses. Workers take them one by one, as they get free, read them in place and write their results in place: nothing is copied,
+    /// and no message is sent for a chunk. Blocks until all are done; tasks that others submit wait meanwhile.
+    ///
+    /// A worker that dies costs nothing but time: another one runs its chunk again, whether the task is declared `retry` or not.
+    ///
+    /// # Errors
+    /// [`TaskError::NotInArena`]; [`TaskError::NoMemory`] if the arena has no room for the results and a word a chunk; [`TaskError::WorkerDied`] if one chunk has killed three workers (or one more than
+    /// the task's `retry` says, if that is more); otherwise the first error of a chunk, such as [`TaskError::Panicked`]. No worker touches the slice any more when this returns.
+    ///
+    /// ```
+    /// # mod skep { pub use skep_pool::*; pub use skep_ipc::*; }
+    /// # fn demo(sum: skep::SliceTask<f64, f64>, pool: &skep::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// // #[skep::task] fn sum(values: &[f64]) -> f64 { values.iter().sum() }
+    /// let values = pool.arena().slice_with(1_000_000, |n| n as f64)?;
+    /// let total: f64 = pool.map_slice(sum, &values, 10_000)?.iter().sum();
+    /// # Ok(()) }
+    /// ```
+    pub fn map_slice<A: Pod, R: Pod, F>(
+        &self,
+        task: SliceTask<A, R, F>,
+        input: &[A],
+        chunk: usize,
+    ) -> Result<Vec<R>, TaskError> {
+        self.caller(|caller| caller.map(task.untyped(), input, chunk))
+    }
+
+    /// Runs a task on each chunk of a slice, with the same chunk of another one to write to. Both lie in the pool's [arena](Self::arena) and are of one length.
+    ///
+    /// As [`map_slice`](Self::map_slice). A chunk of the output that is run again may have in it what a dead worker has written. After an error each chunk of the output is done, or as it was, or
+    /// something of both.
+    ///
+    /// # Errors
+    /// [`TaskError::Lengths`], and as [`map_slice`](Self::map_slice).
+    ///
+    /// ```
+    /// # mod skep { pub use skep_pool::*; pub use skep_ipc::*; }
+    /// # fn demo(roots: skep::SliceMapTask<u32, f64>, pool: &skep::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// // #[skep::task] fn roots(input: &[u32], output: &mut [f64]) { … }
+    /// let input = pool.arena().slice_with(1_000_000, |n| n as u32)?;
+    /// let mut output = pool.arena().slice_zeroed(1_000_000)?;
+    /// pool.map_slice_into(roots, &input, &mut output, 0)?;
+    /// # Ok(()) }
+    /// ```
+    pub fn map_slice_into<A: Pod, B: Pod, F>(
+        &self,
+        task: SliceMapTask<A, B, F>,
+        input: &[A],
+        output: &mut [B],
+        chunk: usize,
+    ) -> Result<(), TaskError> {
+        self.caller(|caller| caller.map_into(task.untyped(), input, output, chunk))
+    }
+
+    fn caller<R>(&self, call: impl FnOnce(Caller<'_>) -> R) -> R {
+        call(Caller { core: &self.core, workers: self.workers, kill: &|| self.order(Order::Kill) })
     }
 
     /// The memory that the pool shares with its workers. What is allocated here may be anywhere in an argument, what a task has allocated ([`arena`](crate::arena()))

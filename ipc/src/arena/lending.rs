@@ -12,7 +12,9 @@ impl Arena {
         if bytes == 0 {
             return Some(0);
         }
-        let offset = slice.cast::<u8>().addr().checked_sub(self.core().address(0).as_ptr().addr())? as u64;
+        // Exposed, since others will write there while the caller has it borrowed.
+        let place = slice.cast::<u8>().expose_provenance();
+        let offset = place.checked_sub(self.core().address(0).as_ptr().addr())? as u64;
         self.is_within(offset, bytes).then_some(offset)
     }
 

@@ -6,12 +6,13 @@
 
 use super::{Core, Ticket};
 use crate::sync::lock;
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex};
 
 /// What is left when the pool ends.
 #[derive(Default)]
 pub(super) struct Estate {
     inner: Mutex<Left>,
+    settled: Condvar,
 }
 
 #[derive(Default)]
@@ -83,5 +84,14 @@ impl Core {
         left.is_alone = true;
         drop(left);
         self.dispose(&entries);
+        self.estate.settled.notify_all();
+    }
+
+    /// Waits until no process of the pool is left, which somebody must have ordered.
+    pub(crate) fn wait_until_alone(&self) {
+        let mut left = lock(&self.estate.inner);
+        while !left.is_alone {
+            left = self.estate.settled.wait(left).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
     }
 }

@@ -1,0 +1,157 @@
+//! The way in: batches of calls are laid into free records.
+
+use super::{Core, Ticket, corrupt};
+use crate::error::TaskError;
+use crate::job::Job;
+use crate::record::Work;
+use crate::state::Id;
+use crate::sync::lock;
+use crate::task::TaskRef;
+use skep_ipc::Freight;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::Thread;
+
+/// The free records, and who waits for one.
+#[derive(Default)]
+pub(super) struct Free {
+    pub(super) indices: Vec<u32>,
+    /// How many calls are open.
+    pub(super) calls: usize,
+    pub(super) waiters: Vec<Thread>,
+}
+
+/// One record's worth of calls: `count` arguments, encoded as frames.
+pub(crate) struct Batch<'a> {
+    pub(crate) task: TaskRef,
+    pub(crate) count: u32,
+    pub(crate) arguments: &'a [u8],
+    /// What the arguments' handles have sent, each with the item that it belongs to. Empty when the batch was submitted.
+    pub(crate) freight: &'a mut Vec<(u32, Freight)>,
+    /// Whether it belongs to a call that was [opened](Core::open_call), and so goes in although the pool was closed meanwhile.
+    pub(crate) is_continued: bool,
+}
+
+/// A call that submits more than once. As long as it is open, [`Core::wait_for_all`] waits.
+pub(crate) struct OpenCall<'a>(&'a Core);
+
+impl Drop for OpenCall<'_> {
+    fn drop(&mut self) {
+        let core = self.0;
+        if core.is_own() {
+            core.change_free(|free| free.calls -= 1);
+            if core.is_closed() {
+                core.nudge(); // whoever waits for this may lead
+            }
+        }
+    }
+}
+
+impl Batch<'_> {
+    /// The record has its blocks now.
+    fn let_go(&mut self) {
+        self.freight.drain(..).for_each(|(_, freight)| freight.let_go());
+    }
+}
+
+impl Core {
+    /// Lays a batch into a record and queues it, if there is a free record; its outcome goes to `job`.
+    pub(crate) fn try_submit(
+        &self,
+        batch: &mut Batch<'_>,
+        job: &Arc<Job>,
+        part: u32,
+    ) -> Result<bool, TaskError> {
+        if batch.is_continued { self.lives() } else { self.admits() }?;
+        let Some(index) = lock(&self.free).indices.pop() else { return Ok(false) };
+        let Some(record) = self.table.record(index) else { return Err(corrupt()) };
+        let work = Work { task: batch.task.id, count: batch.count };
+        if let Err(error) = self.table.write_task(index, work, batch.arguments) {
+            self.give_back(index);
+            return Err(error);
+        }
+        let ticket = Ticket {
+            job: job.clone(),
+            part,
+            count: batch.count,
+            retries: batch.task.retries,
+            arguments: batch
+                .freight
+                .iter()
+                .flat_map(|(item, freight)| freight.entries().map(|entry| (*item, entry)))
+                .collect(),
+            deaths: (0, 0),
+            has_killed: false,
+        };
+        *lock(&self.tickets[index as usize]) = Some(ticket);
+        if let Some(ending) = self.ending.get() {
+            // C2: if the ticket is gone, the job has been told.
+            if lock(&self.tickets[index as usize]).take().is_some() {
+                return Err(ending.clone());
+            }
+            batch.let_go();
+            return Ok(true);
+        }
+        batch.let_go();
+        let generation = record.state.load().ok_or_else(corrupt)?.generation;
+        record.state.queue(generation);
+        self.put_task(Id { generation, index }); // if that fails, the job has been told
+        Ok(true)
+    }
+
+    /// As [`try_submit`](Self::try_submit), but waits for a free record, and collects meanwhile.
+    pub(crate) fn submit(&self, batch: &mut Batch<'_>, job: &Arc<Job>, part: u32) -> Result<(), TaskError> {
+        while !self.try_submit(batch, job, part)? {
+            self.collector.wait(self, None, || self.has_free());
+        }
+        Ok(())
+    }
+
+    /// Begins a call whose batches are continued.
+    pub(crate) fn open_call(&self) -> Result<OpenCall<'_>, TaskError> {
+        self.admits()?;
+        lock(&self.free).calls += 1;
+        Ok(OpenCall(self))
+    }
+
+    fn admits(&self) -> Result<(), TaskError> {
+        self.lives()?;
+        if self.closed.load(Ordering::Relaxed) { Err(TaskError::Closed) } else { Ok(()) }
+    }
+
+    fn lives(&self) -> Result<(), TaskError> {
+        match self.ending.get() {
+            _ if !self.is_own() => Err(TaskError::Forked),
+            Some(ending) => Err(ending.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether there is a free record, or never will be; if not, the calling thread is unparked when one is freed.
+    fn has_free(&self) -> bool {
+        self.free_is(|free| !free.indices.is_empty())
+    }
+
+    pub(super) fn free_is(&self, enough: impl Fn(&Free) -> bool) -> bool {
+        let mut free = lock(&self.free);
+        let is_enough = enough(&free) || self.ending.get().is_some();
+        let this = std::thread::current();
+        if !is_enough && !free.waiters.iter().any(|t| t.id() == this.id()) {
+            free.waiters.push(this);
+        }
+        is_enough
+    }
+
+    pub(super) fn give_back(&self, index: u32) {
+        self.change_free(|free| free.indices.push(index));
+    }
+
+    fn change_free(&self, change: impl FnOnce(&mut Free)) {
+        let waiters = {
+            let mut free = lock(&self.free);
+            change(&mut free);
+            std::mem::take(&mut free.waiters)
+        };
+        waiters.iter().for_each(Thread::unpark);
+    }
+}

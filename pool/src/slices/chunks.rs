@@ -1,0 +1,169 @@
+//! The control block of a call on a slice.
+//!
+//! ```text
+//! word 0          8                 16
+//!      +----------+-----------------+----------------------+
+//!      | cursor   | stop: 0 or 1    | a word a chunk:      |
+//!      | own line | own line        | { runner: 32, state } |
+//!      +----------+-----------------+----------------------+
+//! ```
+//! The steps are those of `slices.rs`. K1 (Acquire) pairs with K4 (Release): who claims a chunk again comes after its dead runner. K2 (Release) pairs with K3 (Acquire): who has seen a chunk done sees
+//! its result.
+
+use skep_ipc::Arena;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+/// Words before the first chunk's.
+pub(super) const HEAD: usize = 16;
+const CURSOR: usize = 0;
+const STOP: usize = 8;
+
+const FREE: u64 = 0;
+const DONE: u64 = 2;
+
+const fn claimed_by(runner: u32) -> u64 {
+    (runner as u64) << 32 | 1
+}
+
+/// A control block that stays where it is for `'a`: the call has it until no runner is left.
+pub(super) struct Chunks<'a> {
+    words: NonNull<AtomicU64>,
+    count: usize,
+    lent: PhantomData<&'a Arena>,
+}
+
+/// Where a runner looks next.
+#[derive(Debug, Default)]
+pub(super) struct Search {
+    /// Its last lap, if it has begun, and how far it has come.
+    lap: Option<usize>,
+}
+
+impl<'a> Chunks<'a> {
+    /// `None`: there is no room for one of so many chunks.
+    pub(super) fn at(arena: &'a Arena, offset: u64, count: usize) -> Option<Self> {
+        let bytes = count.checked_add(HEAD)?.checked_mul(size_of::<AtomicU64>())?;
+        let words = arena.memory_at(offset, bytes, align_of::<AtomicU64>())?.cast();
+        Some(Chunks { words, count, lent: PhantomData })
+    }
+
+    fn word(&self, number: usize) -> &AtomicU64 {
+        assert!(number < HEAD + self.count, "the number of a word was checked");
+        // SAFETY: within the block, as just checked, which stays there for `'a` and is reached by atomics alone.
+        unsafe { self.words.add(number).as_ref() }
+    }
+
+    // --- a runner ------------------------------------------------------------------------------------------------
+
+    /// K1: a chunk for a runner. `None`: it has seen none free, or was told to stop.
+    pub(super) fn claim(&self, runner: u32, search: &mut Search) -> Option<usize> {
+        while search.lap.is_none() && !self.is_stopped() {
+            let hint = self.word(CURSOR).fetch_add(1, Relaxed);
+            match usize::try_from(hint).ok().filter(|&chunk| chunk < self.count) {
+                Some(chunk) if self.try_claim(chunk, runner) => return Some(chunk),
+                Some(_) => {}
+                None => search.lap = Some(0),
+            }
+        }
+        let mut rest = search.lap?..self.count;
+        let claimed = rest.find(|&chunk| !self.is_stopped() && self.try_claim(chunk, runner));
+        search.lap = Some(rest.start);
+        claimed
+    }
+
+    fn try_claim(&self, chunk: usize, runner: u32) -> bool {
+        let word = self.word(HEAD + chunk);
+        word.load(Relaxed) == FREE
+            && word.compare_exchange(FREE, claimed_by(runner), Acquire, Relaxed).is_ok()
+    }
+
+    /// K2: the result of a chunk is written. False: it was not this runner's, so somebody wrote where he may not.
+    #[must_use]
+    pub(super) fn finish(&self, chunk: usize, runner: u32) -> bool {
+        let word = self.word(HEAD + chunk);
+        word.compare_exchange(claimed_by(runner), DONE, Release, Relaxed).is_ok()
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.word(STOP).load(Relaxed) != 0
+    }
+
+    // --- the caller ----------------------------------------------------------------------------------------------
+
+    /// No runner claims anything from now on.
+    pub(super) fn stop(&self) {
+        self.word(STOP).store(1, Relaxed);
+    }
+
+    /// K4: makes free what a dead runner has claimed, and tells it.
+    pub(super) fn free_claims_of(&self, runner: u32) -> Vec<usize> {
+        let free = |&chunk: &usize| {
+            let word = self.word(HEAD + chunk);
+            word.compare_exchange(claimed_by(runner), FREE, Release, Relaxed).is_ok()
+        };
+        (0..self.count).filter(free).collect()
+    }
+
+    /// K3: whether all chunks are done.
+    pub(super) fn are_done(&self) -> bool {
+        (0..self.count).all(|chunk| self.word(HEAD + chunk).load(Acquire) == DONE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_chunks(count: usize, test: impl FnOnce(&Chunks<'_>)) {
+        let arena = Arena::new(1 << 16).expect("memory");
+        let control = arena.slice_zeroed::<u64>(HEAD + count).expect("room");
+        let offset = arena.offset_of(&raw const control[..]).expect("it lies there");
+        test(&Chunks::at(&arena, offset, count).expect("room"));
+    }
+
+    #[test]
+    fn two_runners_claim_every_chunk_once() {
+        with_chunks(100, |chunks| {
+            let mut searches = [Search::default(), Search::default()];
+            let mut claimed = Vec::new();
+            loop {
+                let runner = claimed.len() % 3 % 2;
+                let Some(chunk) = chunks.claim(runner as u32, &mut searches[runner]) else { break };
+                assert!(!chunks.finish(chunk, 7) && chunks.finish(chunk, runner as u32));
+                claimed.push(chunk);
+            }
+            claimed.sort_unstable();
+            assert!(claimed.into_iter().eq(0..100) && chunks.are_done());
+        });
+    }
+
+    #[test]
+    fn what_a_dead_runner_had_is_found_by_one_that_comes_later() {
+        with_chunks(10, |chunks| {
+            let mut search = Search::default();
+            let lost = chunks.claim(0, &mut search).expect("all are free");
+            while let Some(chunk) = chunks.claim(1, &mut search) {
+                assert!(chunks.finish(chunk, 1));
+            }
+            assert!(!chunks.are_done());
+            assert_eq!((chunks.free_claims_of(0), chunks.free_claims_of(0)), (vec![lost], vec![]));
+            assert!(!chunks.finish(lost, 0));
+            // Whatever the cursor says.
+            chunks.word(CURSOR).store(u64::MAX - 1, Relaxed);
+            assert_eq!(chunks.claim(2, &mut Search::default()), Some(lost));
+            assert!(chunks.finish(lost, 2) && chunks.are_done());
+        });
+    }
+
+    #[test]
+    fn who_is_told_to_stop_claims_nothing() {
+        with_chunks(10, |chunks| {
+            chunks.stop();
+            assert_eq!(chunks.claim(0, &mut Search::default()), None);
+            assert_eq!(chunks.claim(0, &mut Search { lap: Some(0) }), None);
+        });
+    }
+}
