@@ -24,17 +24,25 @@ pub fn aggregate(site: &Site, report: &Report, quiet: bool) -> Outcome {
     let mut pace = Pace::new(sum.counts.extent);
     let mut again = 0;
     while !sum.is_complete() {
-        let mut batch = vec![partials.lease()?];
-        // As many more as there are now, and as this handle may lease.
-        while let Ok(partial) = partials.try_lease() {
-            batch.push(partial);
+        let mut batch = Vec::new();
+        // One at least, and as many more as there are now and as this handle may lease.
+        let mut next = Ok(partials.lease()?);
+        while let Ok(partial) = next {
+            if sum.add(&partial)? {
+                batch.push(partial);
+            } else {
+                // The other one of this number is in the checkpoint, or in this batch.
+                partial.ack()?;
+                again += 1;
+            }
+            next = partials.try_lease();
         }
         fault::point("aggregate: leased");
+        if batch.is_empty() {
+            continue;
+        }
         if bar.is_none() {
             pace = Pace::new(sum.counts.extent); // from the first counts on: what was waited for them says nothing
-        }
-        for partial in &batch {
-            again += u64::from(!sum.add(partial)?);
         }
         ledger.commit(&mut role, &sum)?;
         for partial in batch {

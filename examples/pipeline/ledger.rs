@@ -12,13 +12,17 @@
 //! | 4. the old one is acknowledged | **it counts**: partial counts that come back are known, and left out |
 //! | 5. the new one is leased | the same; the one after waits for it |
 
-use skep::{Queue, RecvValueError, ValueLease};
+use std::time::Duration;
+
+use skep::{Queue, RecvValueError, SendValueError, ValueLease};
 
 use crate::{Outcome, fault, site::Checkpoint, sum::Sum};
 
 /// The words of the role.
 const COUNTS: usize = 0;
 const BEGUN: usize = 1;
+/// For so long the aggregator waits for room, before it makes some.
+const A_WHILE: Duration = Duration::from_millis(10);
 
 pub struct Ledger<'a> {
     holding: &'a Queue<Checkpoint>,
@@ -39,13 +43,12 @@ impl<'a> Ledger<'a> {
 
     /// Makes the sum the one that counts.
     pub fn commit(&mut self, words: &mut [u64; 2], sum: &Sum) -> Outcome {
-        self.remove_the_others();
         let id = words[BEGUN] + 1;
         words[BEGUN] = id; // 1
         fault::in_order();
         fault::point("aggregate: begun");
         let checkpoint = sum.checkpoint(&self.holding.arena().within(crate::site::PATIENCE), id)?;
-        self.putting.put(checkpoint)?; // 2
+        self.put(checkpoint)?; // 2
         fault::in_order();
         fault::point("aggregate: put");
         words[COUNTS] = id; // 3
@@ -58,6 +61,18 @@ impl<'a> Ledger<'a> {
         self.held = Some(find(self.holding, id)?); // 5
         fault::point("aggregate: held");
         Ok(())
+    }
+
+    /// Puts a checkpoint. What a dead aggregator had leased may come back at any time, into the very place that is needed: nobody but this one takes it from there.
+    fn put(&mut self, mut checkpoint: Checkpoint) -> Outcome {
+        loop {
+            self.remove_the_others();
+            match self.putting.put_timeout(checkpoint, A_WHILE) {
+                Err(SendValueError::Full(refused)) => checkpoint = refused,
+                outcome => return Ok(outcome?),
+            }
+            self.putting.recover()?;
+        }
     }
 
     /// What lies in the queue while the one that counts is held does not count.

@@ -13,8 +13,6 @@ use std::{
 
 use crate::Outcome;
 
-const CHANGED: &str = "the log has changed while it was read: its counts would be those of no log";
-
 pub struct Source {
     file: File,
     /// The file as it was when it was opened.
@@ -57,15 +55,6 @@ impl Source {
         self.identity
     }
 
-    /// Refuses a log that is no longer what it was when it was opened.
-    pub fn check(&self) -> Outcome {
-        if identity(&self.file.metadata()?, self.block) == self.identity {
-            Ok(())
-        } else {
-            Err(CHANGED.into())
-        }
-    }
-
     /// Where a block begins, which is where the one before it ends.
     pub fn start(&self, number: u64) -> Outcome<u64> {
         let Some(offset) = number.checked_mul(self.stride).filter(|&offset| offset < self.size) else {
@@ -90,12 +79,13 @@ impl Source {
         Err(format!("{about}, and blocks of {block} bytes have no room for that: try a larger --block"))?
     }
 
-    /// Reads the bytes from `start` on.
+    /// Reads the bytes from `start` on: those of the log that was opened, if it has not changed by now.
     pub fn read(&self, start: u64, into: &mut [u8]) -> Outcome {
-        match self.file.read_exact_at(into, start) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(CHANGED.into()),
-            outcome => Ok(outcome?),
+        let is_read = self.file.read_exact_at(into, start);
+        if identity(&self.file.metadata()?, self.block) != self.identity {
+            Err("the log has changed while it was read: its counts would be those of no log")?;
         }
+        Ok(is_read?)
     }
 }
 
