@@ -78,6 +78,7 @@ impl<'a> Ledger<'a> {
     /// What lies in the queue while the one that counts is held does not count.
     fn remove_the_others(&self) {
         while let Ok(other) = self.holding.try_lease() {
+            fault::point("aggregate: removing");
             let _ = other.ack();
         }
     }

@@ -37,7 +37,8 @@
 //! **Nobody waits for memory in a circle**: the queues hold eight values each, leased ones included, so blocks and counts leave room in the arena for the checkpoints.
 //!
 //! What is not promised: the *printing* is done at least once. An aggregator that is killed after it has printed, and before it has said so, prints again when it is started again; `run`
-//! passes on one result. And whoever is started when all is over and removed begins a new pipeline, and waits for the others: `--join` is for those who may come late.
+//! passes on one result. And whoever is started when all is over and removed begins a new pipeline, and waits for the others: `--join` is for those who may come late. A stage that has found
+//! the board when the names were about to go, and is killed before it has removed an arena that it made too late, leaves that; `status --clean` removes it.
 
 mod aggregate;
 mod args;

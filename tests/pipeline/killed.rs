@@ -70,6 +70,32 @@ fn whoever_dies_at_the_same_step_each_time_holds_up_nothing_once_he_lives() {
 }
 
 #[test]
+fn aggregators_that_die_one_after_another_each_at_another_step_leave_one_sum() {
+    let places = PLACES.map(|(place, _)| place).into_iter().filter(|place| stage_of(place) == "aggregate");
+    // The last two have the whole result before them.
+    let places: Vec<_> =
+        places.take_while(|&place| place != "aggregate: printed").chain(["aggregate: removing"]).collect();
+    let mut random = random();
+    for _ in 0..4 {
+        let scene = Scene::new(8000);
+        let mut stages = vec![scene.start("read"), scene.start("parse")];
+        let mut died = vec![];
+        let last = loop {
+            let place = places[random() as usize % places.len()];
+            died.push(place);
+            let ran = scene.start_to_die("aggregate", place, (random() % 2) as u32).end();
+            if !ran.was_killed {
+                break ran;
+            }
+        };
+        stages.drain(..).for_each(|stage| drop(stage.end()));
+        assert_eq!(last.code, Some(0), "{died:?}: {}", last.stderr);
+        assert!(scene.is_expected(&last.stdout), "{died:?}: {}", last.stdout);
+        assert_eq!(scene.leftovers(), [""; 0], "{died:?}");
+    }
+}
+
+#[test]
 fn stages_killed_at_any_moment_again_and_again_count_what_one_process_counts() {
     let scene = Scene::new(30_000);
     // Who comes first, makes the pipeline; who comes later, perhaps when all is over, makes none.
