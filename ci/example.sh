@@ -50,7 +50,9 @@ main=$!
 # Ten times a second for as long as it runs, but for ten seconds at most: then it is left in peace.
 for _ in {1..100}; do
   sleep 0.1
-  read -ra stages < "/proc/$main/task/$main/children" || break
+  [ -n "$(jobs -r)" ] || break
+  children=$(cat "/proc/$main/task/$main/children" 2>/dev/null) || break
+  read -ra stages <<< "$children"
   [ ${#stages[@]} -gt 0 ] || continue
   kill -9 "${stages[RANDOM % ${#stages[@]}]}" 2>/dev/null || true # it may have ended by itself
 done
