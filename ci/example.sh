@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the README's main job against the real sha256sum, once undisturbed and once with a worker killed, and a small array_math: ci/example.sh
+# Runs the README's main job against the real sha256sum, once undisturbed and once with a worker killed; a small array_math; and the pipeline, whose stages are killed, against one process: ci/example.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,15 +8,18 @@ if [ "${1:-}" = --help ]; then
   exit 0
 fi
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+name=skep-example-$$
+trap 'rm -rf "$work" /dev/shm/"$name" /dev/shm/"$name".*' EXIT
 target=${CARGO_TARGET_DIR:-target}
 
-cargo build --release --quiet --example checksum
+cargo build --release --quiet --example checksum --example pipeline --example array_math
+pipeline=$target/release/examples/pipeline
 checksum=$target/release/examples/checksum
+array_math=$target/release/examples/array_math
 
 echo "example: /usr/share/doc, as sha256sum prints it"
 find /usr/share/doc -type f -print0 | LC_ALL=C sort -z | xargs -0 -n 64 sha256sum > "$work/expected"
-cargo run --release --quiet --example checksum -- /usr/share/doc > "$work/printed"
+"$checksum" /usr/share/doc > "$work/printed"
 cmp "$work/expected" "$work/printed"
 
 echo "example: a worker is killed in the middle"
@@ -39,9 +42,30 @@ wait "$main"
 cat "$work/report" >&2
 (cd / && find "$work/large" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum) | cmp - "$work/printed"
 grep -Eq '1 (worker )?lost' "$work/report" || { echo "example.sh: the lost worker was not reported" >&2; exit 1; }
+
 echo "example: array_math, which compares a pool's results with those of one thread"
-cargo run --release --quiet --example array_math -- --bytes 16M --workers 2
+"$array_math" --bytes 16M --workers 2
 code=0
-cargo run --release --quiet --example array_math -- --bytes none 2> "$work/refused" || code=$?
+"$array_math" --bytes none 2> "$work/refused" || code=$?
 [ "$code" = 2 ] || { echo "example.sh: wrong arguments gave exit code $code" >&2; exit 1; }
+
+echo "example: the stages of a pipeline are killed, over and over"
+"$pipeline" generate --bytes 400M "$work/log"
+"$pipeline" sequential --json "$work/log" > "$work/expected"
+"$pipeline" run --name "$name" --parsers 2 --block 64K --json "$work/log" > "$work/printed" 2> "$work/report" &
+main=$!
+# Ten times a second for as long as it runs, but for ten seconds at most: then it is left in peace.
+for _ in {1..100}; do
+  sleep 0.1
+  [ -n "$(jobs -r)" ] || break
+  children=$(cat "/proc/$main/task/$main/children" 2>/dev/null) || break
+  read -ra stages <<< "$children"
+  [ ${#stages[@]} -gt 0 ] || continue
+  kill -9 "${stages[RANDOM % ${#stages[@]}]}" 2>/dev/null || true # it may have ended by itself
+done
+wait "$main" || { cat "$work/report" >&2; exit 1; }
+cat "$work/report" >&2
+cmp "$work/expected" "$work/printed"
+grep -q 'killed and started again' "$work/report" || { echo "example.sh: no stage was killed" >&2; exit 1; }
+if [ -e "/dev/shm/$name" ] || compgen -G "/dev/shm/$name.*"; then echo "example.sh: the pipeline has left its memory" >&2; exit 1; fi
 echo "example: ok"
