@@ -56,7 +56,7 @@ In the result
   reordered   something came too early or too late, more often than deaths explain
   wedged      somebody could not go on for 5 s, though nobody it waits for was stopped
   failures    a process crashed or got an error, or a round could not be judged
-  leaked      descriptors, places among the participants, names in /dev/shm, zombies
+  leaked      descriptors, places among the participants, an arena's bytes, names in /dev/shm, zombies
 
 Exit codes:
   0  nothing of that

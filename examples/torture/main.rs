@@ -10,6 +10,7 @@
 //! `storm` plays a round: it starts, stops and kills; `process` is how. `journal` is what a killed process leaves behind, `subject` what the storm and the
 //! auditor ask of a primitive, and each primitive has a file. `tally` adds up, `ui` is standard error, `args` the command line.
 
+mod arena;
 mod args;
 mod barrier;
 mod condvar;
@@ -27,10 +28,12 @@ mod random;
 mod rlock;
 mod rwlock;
 mod semaphore;
+mod stock;
 mod storm;
 mod subject;
 mod tally;
 mod ui;
+mod worker;
 
 use args::Args;
 use clap::Parser;
@@ -55,6 +58,7 @@ const KINDS: &[Kind] = &[
     Kind { name: "semaphore", make: semaphore::make },
     Kind { name: "condvar", make: condvar::make },
     Kind { name: "barrier", make: barrier::make },
+    Kind { name: "arena", make: arena::make },
 ];
 
 /// The longest round, without its end.

@@ -308,6 +308,7 @@ impl<'a> Storm<'a> {
             }
             self.fill()?;
             self.look()?;
+            self.audit()?;
             self.go_on(Instant::now());
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -348,6 +349,16 @@ impl<'a> Storm<'a> {
         }
         self.tally.findings.wedged += wedged;
         if wedged == 0 { Ok(()) } else { Err(Stop::Wedged) }
+    }
+
+    /// Lets the subject compare, unless somebody was killed whose end is not known yet.
+    fn audit(&mut self) -> Result<(), Stop> {
+        let playing = |&number: &usize| self.seats[number].process.is_some();
+        let playing: Vec<usize> = (0..self.seats.len()).filter(playing).collect();
+        if playing.iter().any(|&number| self.seats[number].was_killed) {
+            return Ok(());
+        }
+        self.subject.audit(&playing).map_err(Stop::Trouble)
     }
 
     // --- the end -------------------------------------------------------------------------------------------------

@@ -49,6 +49,11 @@ pub trait Subject {
     /// Handles that were made before the fork must not be used here; skep refuses them. Their descriptors can be.
     fn play(&self, part: Part<'_>) -> Result<(), Trouble>;
 
+    /// Called again and again while the round goes on, with the seats whose processes live: none of them was killed from outside.
+    fn audit(&mut self, _playing: &[usize]) -> Result<(), Trouble> {
+        Ok(())
+    }
+
     /// A process has ended: the last look at its journal.
     fn bury(&mut self, dead: &Dead<'_>);
 
@@ -123,6 +128,8 @@ pub struct Findings {
     pub wedged: u64,
     /// Entries of the peer table that the dead still have after a recovery.
     pub entries: u64,
+    /// Bytes that are neither free nor anybody's, or both.
+    pub bytes: u64,
 }
 
 impl Findings {
@@ -153,5 +160,6 @@ impl Findings {
         self.reordered += other.reordered;
         self.wedged += other.wedged;
         self.entries += other.entries;
+        self.bytes += other.bytes;
     }
 }

@@ -41,14 +41,14 @@ impl Tally {
     }
 
     pub fn is_clean(&self) -> bool {
-        let Findings { lost, duplicated, torn, reordered, wedged, entries } = self.findings;
-        let wrong = [lost, duplicated, torn, reordered, wedged, entries, self.failures];
+        let Findings { lost, duplicated, torn, reordered, wedged, entries, bytes } = self.findings;
+        let wrong = [lost, duplicated, torn, reordered, wedged, entries, bytes, self.failures];
         wrong.iter().chain([&self.fds, &self.shm_names, &self.zombies]).all(|&n| n == 0)
     }
 
     /// One line of JSON.
     pub fn json(&self, primitives: &[&str], seed: u64, took: Duration) -> String {
-        let Findings { lost, duplicated, torn, reordered, wedged, entries } = self.findings;
+        let Findings { lost, duplicated, torn, reordered, wedged, entries, bytes } = self.findings;
         let Tally { rounds, operations, kills, kills_at_fault_points, pauses, failures, .. } = self;
         let Tally { fds, shm_names, zombies, .. } = self;
         let (seconds, stall) = (took.as_secs_f64(), self.longest_stall.as_millis());
@@ -58,7 +58,7 @@ impl Tally {
              \"operations\":{operations},\"kills\":{kills},\"kills_at_fault_points\":{kills_at_fault_points},\
              \"pauses\":{pauses},\"lost\":{lost},\"duplicated\":{duplicated},\"torn\":{torn},\
              \"reordered\":{reordered},\"wedged\":{wedged},\"failures\":{failures},\
-             \"leaked\":{{\"fds\":{fds},\"entries\":{entries},\"shm_names\":{shm_names},\"zombies\":{zombies}}},\
+             \"leaked\":{{\"fds\":{fds},\"entries\":{entries},\"bytes\":{bytes},\"shm_names\":{shm_names},\"zombies\":{zombies}}},\
              \"longest_stall_ms\":{stall}}}",
             names.join(",")
         )
