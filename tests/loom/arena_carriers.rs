@@ -123,6 +123,7 @@ fn a_block_that_is_not_what_was_said_of_it_is_given_up_again() {
             let arena = Arena::new(1, 1, 1, 4);
             let [a, b, c, d] = [0, 1, 2, 3].map(|n| arena.take_part(n));
             let descriptor = give_up(&d);
+            d.leave(); // it is nobody's now
             let take = move |peer: &ArenaPeer| {
                 let block = peer.take_by(descriptor)?.block().expect("no reference was sent");
                 assert_eq!(peer.read(block), 1);
