@@ -5,8 +5,9 @@
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use skep_ipc::{
-    Array, AtomicArray, AtomicValue, Barrier, Condvar, Event, Mutex, Once, Part, PartOptions, Pipe, Pod,
-    QueueOptions, RawArray, RwLock, Semaphore, SemaphoreSetup, SimpleQueue, shared_struct,
+    Arena, ArenaOptions, Array, AtomicArray, AtomicValue, Barrier, Condvar, Event, Mutex, Once, Part,
+    PartOptions, Pipe, Pod, Queue, QueueOptions, RawArray, RwLock, Semaphore, SemaphoreSetup, ShmArc,
+    ShmSlice, SimpleQueue, shared_struct,
 };
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -42,6 +43,7 @@ pub fn run(data: &[u8]) {
     attempt::<Several>(file(), exercise_several);
     let _ = AtomicArray::<u32>::from_fd(file()).map(|array| exercise_atomics(&array));
     let _ = AtomicValue::<u32>::from_fd(file()).map(|value| value.fetch_add(1, Relaxed));
+    let _ = Arena::from_fd(file()).map(|arena| exercise_arena(&arena));
     let _ = RawArray::<[u8; 3]>::from_fd(file()).map(|array| exercise_raw(&array));
     // A mutex is the C library's: to attach is all that can be tried on words that it did not write.
     let _ = Mutex::<u64>::from_fd(file());
@@ -94,6 +96,21 @@ fn exercise_raw(array: &RawArray<[u8; 3]>) {
     let mut all = vec![[0; 3]; array.len()];
     let _ = array.copy_to(0, &mut all);
     let _ = (array.set(array.len() - 1, [7; 3]), array.set(array.len(), [7; 3]), array.copy_from(1, &all));
+}
+
+/// What the queue of an arena carries.
+type Value = (u32, ShmSlice<u64>, ShmArc<[u64]>);
+
+/// Allocates, repairs, and takes out what the queue holds: every call must return.
+fn exercise_arena(arena: &Arena) {
+    let _ =
+        arena.slice_with(9, |n| n as u64).map(|slice| slice.share().map(|shared| shared.try_clone().is_ok()));
+    let _ = (arena.slice_unfilled::<u8>(5000).is_ok(), arena.free_bytes(), arena.size(), arena.recover());
+    let Ok(mut queue) = Queue::<Value>::open_in(arena, "values") else { return };
+    let _ = queue.try_lease().map(|lease| lease.deliveries());
+    let _ = queue.try_get().map(|(_, owned, counted)| (owned.len(), counted.len(), counted.count()));
+    let _ = (queue.len(), queue.join_all(Some(Duration::ZERO)), queue.recover());
+    let _ = Queue::<u64>::create_in(arena, "numbers", 2).map(|mut numbers| numbers.try_put(7).is_ok());
 }
 
 /// Uses one after the other, and lets another participant mend: every call must return.
@@ -222,6 +239,7 @@ static IMAGES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         bytes_of(AtomicArray::<u32>::new(5).expect("memory for a few pages").as_fd()),
         bytes_of(AtomicValue::<u32>::new(5).expect("memory for a few pages").as_fd()),
         bytes_of(RawArray::<[u8; 3]>::new(2000).expect("memory for a few pages").as_fd()),
+        arena_image(),
     ]
 });
 
@@ -237,6 +255,21 @@ fn queue_image() -> Vec<u8> {
     let _ = queue.get();
     let lease = queue.try_lease();
     let image = bytes_of(queue.as_fd());
+    drop(lease);
+    image
+}
+
+/// The bytes of a small arena in which a queue holds two values, of which one is leased.
+fn arena_image() -> Vec<u8> {
+    let arena = ArenaOptions::new(1 << 13).peers(PEERS).anonymous().expect("memory for a few pages");
+    let mut queue = Queue::<Value>::create_in(&arena, "values", 2).expect("room for two slots");
+    for n in 0..2 {
+        let owned = arena.slice_with(9, |n| n as u64).expect("room for nine words");
+        let shared = arena.slice_with(9, |n| n as u64).and_then(|slice| slice.share());
+        queue.try_put((n, owned, shared.expect("room for nine words"))).expect("room for two values");
+    }
+    let lease = queue.try_lease();
+    let image = bytes_of(arena.as_fd());
     drop(lease);
     image
 }

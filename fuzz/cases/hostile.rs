@@ -4,6 +4,8 @@
 //! An input is `{ object: 1 }`, then steps: `{ code: 1, decisions }`. An odd code is a write of the hostile peer's, an even one an operation of ours.
 //! Each object is a [`Victim`]; another one needs a line in [`run`], and a file of its own, or if it is a part, some lines in `locks.rs`.
 
+#[path = "hostile/arena.rs"]
+mod arena;
 #[path = "hostile/locks.rs"]
 mod locks;
 #[path = "hostile/parts.rs"]
@@ -51,7 +53,8 @@ pub fn run(data: &[u8]) {
         7 => attack(Participants::<Event>::new(), &mut input),
         8 => attack(Participants::<Once>::new(), &mut input),
         9 => attack(Participants::<Barrier>::new(), &mut input),
-        _ => attack(Participants::<locks::Several>::new(), &mut input),
+        10 => attack(Participants::<locks::Several>::new(), &mut input),
+        _ => attack(arena::Memory::new(), &mut input),
     }
 }
 
@@ -75,6 +78,8 @@ pub struct Peer {
 pub enum Layout {
     /// Two positions, then slots or bytes.
     Rings,
+    /// Control words, hints, a word a granule, granules.
+    Arena,
     /// Parts: words of four and eight bytes at the beginnings of lines, one line a participant.
     Parts,
 }
@@ -100,6 +105,16 @@ impl Peer {
                 0 => (input.below(16) as u64) << 32 | input.below(64) as u64,
                 1 => (input.below(64) as u64) << 12 | input.below(8) as u64,
                 _ => self.read(at) >> 32 << 32 | input.below(64) as u64,
+            },
+            // A block's word, or what a reference, the directory, a descriptor or a table in a message has of a block.
+            5 if self.layout == Layout::Arena => match input.below(3) {
+                0 => {
+                    let [generation, order, phase] = [256, 32, 16].map(|n| input.below(n) as u64);
+                    let [peer, count] = [8, 4].map(|n| input.below(n) as u64);
+                    generation << 44 | order << 39 | phase << 35 | peer << 23 | count
+                }
+                1 => self.read(at) & !(0x1ff << 35) | (input.below(256) as u64) << 35, // of another order or phase
+                _ => (input.below(8) as u64) << 32 | input.below(256) as u64,
             },
             5 => self.read(self.place(input)) << 2 | input.below(4) as u64, // a turn of a queue's position
             6 => [0, 1, u64::MAX, 1 << 63, (1 << 62) - 1, 1 << 32, !7, 2][input.below(8)],
@@ -129,6 +144,10 @@ impl Peer {
                 // A short body is hit often; of a long one the first lines.
                 BODY + 128 * (n % 32 % if n < 128 { 6 } else { lines }) + 4 * (n / 32 % 8)
             }
+            2 if self.layout == Layout::Arena => BODY + 8 * (n % 64), // extent, sleepers, what is fixed, directory
+            3 if self.layout == Layout::Arena => BODY + 4096 + 8 * (n % 64), // hints
+            4 | 5 if self.layout == Layout::Arena => BODY + 8192 + 8 * n, // the words of granules
+            6 if self.layout == Layout::Arena => BODY + 12288 + 64 * n + 8 * (input.below(8) as u64),
             2 | 3 => BODY + 128 * (n % 2), // the two positions
             4 => BODY + 256 + 8 * (n % 8),
             5 => BODY + 384 + 8 * (n % 32),
