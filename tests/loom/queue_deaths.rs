@@ -268,7 +268,7 @@ fn a_batch_killed_in_the_middle_leaves_nothing_behind() {
             let mut got: Vec<u64> = first.into_iter().chain(std::iter::from_fn(|| b.try_get())).collect();
             assert_eq!(got.contains(&3), three);
             got.retain(|&n| n != 3);
-            let permitted: [&[u64]; 4] = [&[1, 2], &[2], &[], &[2, 1]];
+            let permitted: [&[u64]; 3] = [&[1, 2], &[1], &[]];
             assert!(permitted.contains(&got.as_slice()), "{got:?}");
             works(&b, 2);
             true

@@ -3,7 +3,7 @@
 //! ```text
 //! body + 0    tail   { closed: 1, position: 63 }        written by producers
 //!        128  head   { position: 64 }                   written by consumers
-//!        256  items, space (wait words), orphans        written when somebody sleeps or died
+//!        256  items, space (wait words), orphans        written when somebody sleeps, died or closes
 //!        384  slot 0: { turn: 64, value: T }, slot 1, … a power of two of them
 //! ```
 //!
@@ -27,6 +27,10 @@ pub(crate) const CLOSED: u64 = 1 << 63;
 
 /// In `orphans`: some slot may be orphaned.
 pub(crate) const PRESENT: u32 = 1;
+/// In `orphans`: the ring may be closed.
+pub(crate) const CLOSING: u32 = 2;
+/// In `orphans`: one more of its count.
+pub(crate) const ORPHAN: u32 = 4;
 
 /// The most returns that a turn tells apart.
 pub(crate) const MAX_RETURNS: u64 = if cfg!(loom) { 2 } else { 255 };
@@ -120,7 +124,7 @@ pub(crate) struct Signals {
     pub(crate) items: WaitWord,
     /// Producers sleep here.
     pub(crate) space: WaitWord,
-    /// `{ count: 31, PRESENT: 1 }`: some slot may be orphaned. Changes with every orphan that is made.
+    /// `{ count: 30, CLOSING: 1, PRESENT: 1 }`: some slot may be orphaned, the ring may be closed. Changes with every orphan that is made.
     pub(crate) orphans: AtomicU32,
 }
 

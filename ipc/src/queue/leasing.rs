@@ -74,7 +74,7 @@ impl<T: Pod> Ring<'_, T> {
         let claim = self.claim_published(1)?;
         let delivery = Delivery { position: claim.first, returns: claim.returns, word };
         let lease = Intent::new(Side::Lease, claim.first, claim.returns);
-        self.peers.entry(self.me).leases[word].store(lease.0, Release); // L1
+        self.mine.leases[word].store(lease.0, Release); // L1
         leased.0[word].set(Some(delivery));
         fault::point("lease: written");
         self.announce(Intent::NONE); // L2
@@ -105,7 +105,7 @@ impl<T: Pod> Ring<'_, T> {
 
     #[inline]
     fn end_lease(&self, leased: &Leased, delivery: Delivery) {
-        self.peers.entry(self.me).leases[delivery.word].store(0, Release);
+        self.mine.leases[delivery.word].store(0, Release);
         fault::point("lease: ended");
         leased.0[delivery.word].set(None);
     }

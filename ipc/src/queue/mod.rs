@@ -1,8 +1,10 @@
 //! `SimpleQueue`: a bounded first-in-first-out queue between any number of processes.
 
+mod batch;
 mod intent;
 pub(crate) mod layout;
 pub(crate) mod leasing;
+mod orphans;
 mod repair;
 pub(crate) mod ring;
 mod waiting;

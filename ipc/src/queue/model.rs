@@ -95,12 +95,16 @@ impl<T: Pod> Peer<T> {
 
     /// Puts a value if there is room. False: full. Panics if the ring is closed or corrupt.
     pub fn try_put(&self, value: T) -> bool {
-        self.try_put_batch(&[value]) == 1
+        match self.ring().put_and_wake(value) {
+            Ok(()) => true,
+            Err(Refusal::NotReady) => false,
+            Err(refusal) => panic!("{refusal:?}"),
+        }
     }
 
     /// Puts as many values as there is room for in one claim; says how many.
     pub fn try_put_batch(&self, values: &[T]) -> usize {
-        match self.ring().put_and_wake(values) {
+        match self.ring().put_batch_and_wake(values) {
             Ok(put) => put,
             Err(Refusal::NotReady) => 0,
             Err(refusal) => panic!("{refusal:?}"),
@@ -125,13 +129,21 @@ impl<T: Pod> Peer<T> {
 
     /// Takes an item if there is one. Panics if the ring is corrupt.
     pub fn try_get(&self) -> Option<T> {
-        let mut item = [T::zeroed()];
-        (self.try_get_batch(&mut item) == 1).then_some(item[0])
+        let ring = self.ring();
+        match ring.try_claim() {
+            Ok(p) => {
+                let value = ring.read(p);
+                ring.release_and_wake(p);
+                Some(value)
+            }
+            Err(Refusal::NotReady | Refusal::Ending | Refusal::Closed) => None,
+            Err(Refusal::Corrupt) => panic!("corrupt"),
+        }
     }
 
     /// Takes up to `into.len()` items in one claim; says how many.
     pub fn try_get_batch(&self, into: &mut [T]) -> usize {
-        match self.ring().get_and_wake(into) {
+        match self.ring().get_batch_and_wake(into) {
             Ok(got) => got,
             Err(Refusal::NotReady | Refusal::Ending | Refusal::Closed) => 0,
             Err(Refusal::Corrupt) => panic!("corrupt"),

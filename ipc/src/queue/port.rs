@@ -6,6 +6,7 @@
 use super::leasing::{Delivery, Leased};
 use super::ring::{Refusal, Ring};
 use crate::error::{Error, GetError, PutBatchError, PutError};
+use crate::fork::Epoch;
 use crate::refusals::Refusals;
 use crate::segment::Segment;
 use crate::wait::{Until, WaitWord, wait};
@@ -16,6 +17,8 @@ pub(crate) struct Port<T: Pod> {
     // Before `segment`: it points into what that keeps mapped.
     ring: Ring<'static, T>,
     segment: Segment,
+    /// The segment's, which each call compares.
+    epoch: Epoch,
     // Not shared between threads, for the cells.
     refusals: Refusals,
     leased: Leased,
@@ -24,7 +27,8 @@ pub(crate) struct Port<T: Pod> {
 impl<T: Pod> Port<T> {
     /// A view of `ring`, which lies in `segment`. Whoever made the ring holds its entry there for as long as the port lives.
     pub(crate) fn new(ring: Ring<'static, T>, segment: Segment) -> Self {
-        Port { ring, segment, refusals: Refusals::default(), leased: Leased::default() }
+        let epoch = segment.epoch();
+        Port { ring, segment, epoch, refusals: Refusals::default(), leased: Leased::default() }
     }
 
     // --- put ---------------------------------------------------------------------------------------------------
@@ -32,7 +36,10 @@ impl<T: Pod> Port<T> {
     /// Puts a value if there is room now.
     #[inline]
     pub(crate) fn try_put(&self, value: T) -> Result<(), PutError<T>> {
-        self.attempt_put(&[value]).map(drop).map_err(|reason| refused(reason, value))
+        if !self.is_usable() {
+            return Err(PutError::Forked(value));
+        }
+        self.ring.put_and_wake(value).map_err(|refusal| self.explain_put(refusal, value))
     }
 
     /// Puts a value, as soon as there is room.
@@ -53,10 +60,7 @@ impl<T: Pod> Port<T> {
             (Err(Refusal::NotReady), Some(until)) => self.ring.wait_and_claim_free(&self.segment, until),
             (outcome, _) => outcome,
         };
-        claim.map(|claim| claim.first).map_err(|refusal| {
-            self.count_refusal();
-            explain_put(refusal, ())
-        })
+        claim.map(|claim| claim.first).map_err(|refusal| self.explain_put(refusal, ()))
     }
 
     /// Puts a value at a place that was claimed, and wakes a consumer. In a forked child nothing happens: the place is the parent's.
@@ -76,7 +80,13 @@ impl<T: Pod> Port<T> {
 
     /// Puts as many of the values as there is room for now, in one claim; says how many.
     pub(crate) fn try_put_batch(&self, values: &[T]) -> Result<usize, PutError<()>> {
-        if values.is_empty() { Ok(0) } else { self.attempt_put(values) }
+        if values.is_empty() {
+            return Ok(0);
+        }
+        if !self.is_usable() {
+            return Err(PutError::Forked(()));
+        }
+        self.ring.put_batch_and_wake(values).map_err(|refusal| self.explain_put(refusal, ()))
     }
 
     /// Puts all values in order, several to a claim, waiting for room as often as it takes.
@@ -94,20 +104,9 @@ impl<T: Pod> Port<T> {
         Ok(())
     }
 
-    #[inline]
-    fn attempt_put(&self, values: &[T]) -> Result<usize, PutError<()>> {
-        if !self.is_usable() {
-            return Err(PutError::Forked(()));
-        }
-        self.ring.put_and_wake(values).map_err(|refusal| {
-            self.count_refusal();
-            explain_put(refusal, ())
-        })
-    }
-
     fn wait_and_put(&self, value: T, until: Until) -> Result<(), PutError<T>> {
         let outcome = self.ring.wait_and_put(&self.segment, value, until);
-        outcome.map_err(|refusal| explain_put(refusal, value))
+        outcome.map_err(|refusal| put_error(refusal, value))
     }
 
     // --- get ---------------------------------------------------------------------------------------------------
@@ -135,7 +134,7 @@ impl<T: Pod> Port<T> {
             return Ok(0);
         }
         self.check_epoch()?;
-        self.ring.get_and_wake(into).map_err(|refusal| self.explain_get(refusal))
+        self.ring.get_batch_and_wake(into).map_err(|refusal| self.explain_get(refusal))
     }
 
     /// The same, as soon as there is an item.
@@ -256,7 +255,7 @@ impl<T: Pod> Port<T> {
     /// Whether this still is the process that made the handle: one load.
     #[inline]
     fn is_usable(&self) -> bool {
-        self.segment.is_own()
+        self.epoch.is_current()
     }
 
     #[inline]
@@ -265,6 +264,14 @@ impl<T: Pod> Port<T> {
     }
 
     #[cold]
+    #[inline(never)]
+    fn explain_put<U>(&self, refusal: Refusal, value: U) -> PutError<U> {
+        self.count_refusal();
+        put_error(refusal, value)
+    }
+
+    #[cold]
+    #[inline(never)]
     fn explain_get(&self, refusal: Refusal) -> GetError {
         self.count_refusal();
         match refusal {
@@ -292,8 +299,7 @@ impl<T: Pod> Drop for Port<T> {
 }
 
 /// A producer's refusal as an error that hands the value back.
-#[cold]
-fn explain_put<T>(refusal: Refusal, value: T) -> PutError<T> {
+fn put_error<T>(refusal: Refusal, value: T) -> PutError<T> {
     match refusal {
         Refusal::NotReady | Refusal::Ending => PutError::Full(value),
         Refusal::Closed => PutError::Closed(value),

@@ -19,8 +19,13 @@
 //! | G5 | turn := `free(p + capacity)` (Release): **the item is gone** | P1 |
 //!
 //! A turn of `skipped(p)` is claimed the same way and freed at once. An orphan is claimed by a CAS on its turn, `orphaned(p, r)` →
-//! `published(p, r)`, in the place of G3; it goes before what waits at `head`. A batch claims n positions with one intent
-//! and one CAS, having seen all their turns.
+//! `published(p, r)`, in the place of G3; it goes before what waits at `head` (`orphans.rs`). A batch claims n positions with one intent
+//! and one CAS, having seen all their turns (`batch.rs`).
+//!
+//! The ring is closed by a bit in `tail` (C2). Before that (C1) a sign tells consumers to look there when they find nothing; without it they do not, since that would take the line from the
+//! producers each time.
+//!
+//! Whoever has seen that a position is to be claimed asks for its slot to be written (`prefetch_for_write`) before P3 and G3: the line is on its way while the claim is made.
 //!
 //! # Invariants
 //! 1. Between its claim and its publication (P3 to P5, G3 to G5) a position is one participant's alone, and that participant's intent or lease (`leasing.rs`) covers it.
@@ -40,14 +45,11 @@
 //! The ring is Vyukov's bounded MPMC queue (2010) with the announcement added. Unlike rings that publish in the order of their claims, a producer that loses
 //! its processor between P3 and P5 holds up the consumers at its own position alone.
 
-use super::intent::{Intent, MAX_BATCH, Side};
-use super::layout::{
-    CLOSED, Control, MAX_RETURNS, PRESENT, Slot, delivered, free, is_before, is_free, orphan_position,
-    published, returns, skipped,
-};
+use super::intent::{Intent, Side};
+use super::layout::{CLOSED, CLOSING, Control, PRESENT, Slot, free, is_before, is_free, published, skipped};
 use crate::fault;
-use crate::peer::Peers;
-use crate::sync::{AcqRel, Acquire, Relaxed, Release, spin_loop};
+use crate::peer::{Entry, Peers};
+use crate::sync::{AcqRel, Acquire, Relaxed, Release, prefetch_for_write, spin_loop};
 use crate::wait::WaitWord;
 use bytemuck::Pod;
 use std::marker::PhantomData;
@@ -76,7 +78,7 @@ pub(crate) struct Claim {
 
 impl Claim {
     #[inline]
-    fn positions(&self) -> impl Iterator<Item = u64> {
+    pub(super) fn positions(&self) -> impl Iterator<Item = u64> {
         let first = self.first;
         (0..self.count).map(move |n| first.wrapping_add(n))
     }
@@ -89,6 +91,7 @@ pub(crate) struct Ring<'a, T> {
     pub(super) capacity: u64,
     pub(super) peers: Peers<'a>,
     pub(super) me: usize,
+    pub(super) mine: &'a Entry,
     _slots: PhantomData<&'a Slot<T>>,
 }
 
@@ -105,7 +108,7 @@ impl<'a, T: Pod> Ring<'a, T> {
         peers: Peers<'a>,
         me: usize,
     ) -> Self {
-        Ring { control, slots, capacity, peers, me, _slots: PhantomData }
+        Ring { control, slots, capacity, peers, me, mine: peers.entry(me), _slots: PhantomData }
     }
 
     #[inline]
@@ -117,21 +120,17 @@ impl<'a, T: Pod> Ring<'a, T> {
 
     #[inline]
     pub(super) fn announce(&self, intent: Intent) {
-        self.peers.entry(self.me).intent.store(intent.0, Release); // P2 and G2 pair with R1 and R2
+        self.mine.intent.store(intent.0, Release); // P2 and G2 pair with R1 and R2
     }
 
     // --- put ---------------------------------------------------------------------------------------------------
 
-    /// Puts as many of `values`, which are not none, as there is room for, in one claim; says how many.
+    /// Puts a value if there is room.
     #[inline]
-    pub(crate) fn try_put(&self, values: &[T]) -> Result<usize, Refusal> {
-        let wanted = (values.len().min(MAX_BATCH) as u64).min(self.capacity);
-        let claim = self.claim_free(wanted)?;
-        let put = claim.count as usize;
-        for (p, &value) in claim.positions().zip(values) {
-            self.publish(p, value);
-        }
-        Ok(put)
+    pub(crate) fn try_put(&self, value: T) -> Result<(), Refusal> {
+        let claim = self.claim_free(1)?;
+        self.publish(claim.first, value);
+        Ok(())
     }
 
     /// P4 and P5, for a position that the caller holds.
@@ -145,7 +144,7 @@ impl<'a, T: Pod> Ring<'a, T> {
     }
 
     /// P1 to P3, for up to `wanted` positions.
-    #[inline]
+    #[inline(always)] // for one position it is a tenth of what it is for several
     pub(crate) fn claim_free(&self, wanted: u64) -> Result<Claim, Refusal> {
         let tail = &self.control.tail.0;
         let mut announced = false;
@@ -156,14 +155,12 @@ impl<'a, T: Pod> Ring<'a, T> {
             }
             let turn = self.slot(p).turn.load(Acquire); // P1 pairs with G5 and K3
             if turn == free(p) {
-                let ready =
-                    |&n: &u64| self.slot(p.wrapping_add(n)).turn.load(Acquire) == free(p.wrapping_add(n));
-                let count = 1 + (1..wanted).take_while(ready).count() as u64;
-                let end = p.wrapping_add(count);
+                let count = self.count_ready(p, wanted, free);
                 self.announce(Intent::new(Side::Put, p, count));
                 announced = true;
                 fault::point("put: announced");
-                if tail.compare_exchange(p, end, AcqRel, Relaxed).is_ok() {
+                prefetch_for_write(self.slot(p));
+                if tail.compare_exchange(p, p.wrapping_add(count), AcqRel, Relaxed).is_ok() {
                     fault::point("put: claimed");
                     return Ok(Claim { first: p, count, returns: 0 }); // P3
                 }
@@ -180,18 +177,6 @@ impl<'a, T: Pod> Ring<'a, T> {
     }
 
     // --- get ---------------------------------------------------------------------------------------------------
-
-    /// Takes up to `into.len()` items, which is not zero, in one claim; says how many.
-    #[inline]
-    pub(crate) fn try_get(&self, into: &mut [T]) -> Result<usize, Refusal> {
-        let claim = self.claim_published(into.len().min(MAX_BATCH) as u64)?;
-        let got = claim.count as usize;
-        for (p, place) in claim.positions().zip(into) {
-            *place = self.read(p); // G4
-            self.release(p);
-        }
-        Ok(got)
-    }
 
     /// Claims one position without releasing it: G1 to G3.
     #[inline]
@@ -220,9 +205,10 @@ impl<'a, T: Pod> Ring<'a, T> {
     }
 
     /// G1 to G3, for up to `wanted` positions.
-    #[inline]
+    #[inline(always)] // as `claim_free`
     pub(super) fn claim_published(&self, wanted: u64) -> Result<Claim, Refusal> {
-        if self.control.signals.0.orphans.load(Acquire) & PRESENT != 0
+        let news = || self.control.signals.0.orphans.load(Acquire); // pairs with O1 and C1
+        if news() & PRESENT != 0
             && let Some(orphan) = self.adopt()
         {
             return Ok(orphan);
@@ -233,15 +219,12 @@ impl<'a, T: Pod> Ring<'a, T> {
             let p = head.load(Relaxed);
             let turn = self.slot(p).turn.load(Acquire); // G1 pairs with P5 and K2
             if turn == published(p) {
-                let ready = |&n: &u64| {
-                    self.slot(p.wrapping_add(n)).turn.load(Acquire) == published(p.wrapping_add(n))
-                };
-                let count = 1 + (1..wanted).take_while(ready).count() as u64;
-                let end = p.wrapping_add(count);
+                let count = self.count_ready(p, wanted, published);
                 self.announce(Intent::new(Side::Get, p, count));
                 announced = true;
                 fault::point("get: announced");
-                if head.compare_exchange(p, end, AcqRel, Relaxed).is_ok() {
+                prefetch_for_write(self.slot(p));
+                if head.compare_exchange(p, p.wrapping_add(count), AcqRel, Relaxed).is_ok() {
                     fault::point("get: claimed");
                     return Ok(Claim { first: p, count, returns: 0 }); // G3
                 }
@@ -257,11 +240,8 @@ impl<'a, T: Pod> Ring<'a, T> {
                 if is_before(published(p), turn) {
                     break Refusal::Corrupt; // invariant 3
                 }
-                break match self.control.tail.0.load(Acquire) {
-                    tail if tail != p | CLOSED => Refusal::NotReady,
-                    _ if self.is_drained() => Refusal::Closed,
-                    _ => Refusal::Ending,
-                };
+                // Not `tail`, which is the producers' line: to look at it for nothing would take it from them.
+                break if news() & CLOSING == 0 { Refusal::NotReady } else { self.why_nothing_is_at(p) };
             }
             spin_loop();
         };
@@ -271,71 +251,32 @@ impl<'a, T: Pod> Ring<'a, T> {
         Err(refusal)
     }
 
+    /// Why the position at `head` is not published, when somebody has closed the ring or is about to.
+    #[cold]
+    fn why_nothing_is_at(&self, p: u64) -> Refusal {
+        match self.control.tail.0.load(Acquire) {
+            tail if tail != p | CLOSED => Refusal::NotReady,
+            _ if self.is_drained() => Refusal::Closed,
+            _ => Refusal::Ending,
+        }
+    }
+
     /// Whether no slot holds an item. Told at the end, when all positions are claimed: what still is in a consumer's hands may come back.
     #[cold]
     fn is_drained(&self) -> bool {
         (0..self.capacity).all(|index| is_free(self.slot(index).turn.load(Acquire)))
     }
 
-    // --- orphans -----------------------------------------------------------------------------------------------
-
-    /// Claims an orphan, if there is one.
-    #[cold]
-    fn adopt(&self) -> Option<Claim> {
-        let seen = self.control.signals.0.orphans.load(Acquire); // O2 pairs with O1
-        let mut announced = false;
-        for index in 0..self.capacity {
-            let turn = &self.slot(index).turn;
-            let found = turn.load(Acquire);
-            let Some(p) = orphan_position(found).filter(|p| p & (self.capacity - 1) == index) else {
-                continue;
-            };
-            self.announce(Intent::new(Side::Get, p, 1));
-            announced = true;
-            fault::point("adopt: announced");
-            let r = returns(found);
-            if r == MAX_RETURNS {
-                self.tell_of_orphan(); // O3 pairs with R3: the turn alone does not tell this delivery from the one before
-            }
-            if turn.compare_exchange(found, delivered(p, r), AcqRel, Relaxed).is_ok() {
-                fault::point("adopt: claimed");
-                return Some(Claim { first: p, count: 1, returns: r });
-            }
-        }
-        if announced {
-            self.announce(Intent::NONE);
-        }
-        // None left. Who makes one changes the count afterwards, and then this fails.
-        let _ = self.control.signals.0.orphans.compare_exchange(seen, seen & !PRESENT, AcqRel, Relaxed);
-        None
-    }
-
-    /// Changes between an adopter's intent and its claim of an item that came back as often as is counted, and with each orphan that is made.
-    pub(super) fn orphan_count(&self) -> u32 {
-        self.control.signals.0.orphans.load(Acquire) & !PRESENT
-    }
-
-    /// Says that a slot has been orphaned: after the turn, so that no finder clears the sign too early.
-    pub(super) fn tell_of_orphan(&self) {
-        let orphans = &self.control.signals.0.orphans;
-        let mut seen = orphans.load(Relaxed);
-        // O1 pairs with O2
-        while let Err(now) =
-            orphans.compare_exchange(seen, seen.wrapping_add(PRESENT + 1) | PRESENT, AcqRel, Relaxed)
-        {
-            seen = now;
-        }
-    }
-
     // --- state -------------------------------------------------------------------------------------------------
 
-    /// Forbids further puts; says whether this call did it.
+    /// Forbids further puts; says whether this call did it. Who dies after C1 has closed nothing.
     pub(crate) fn close(&self) -> bool {
+        self.tell_of_closing(); // C1
         let tail = &self.control.tail.0;
         let mut seen = tail.load(Relaxed);
         while seen & CLOSED == 0 {
             match tail.compare_exchange(seen, seen | CLOSED, AcqRel, Relaxed) {
-                Ok(_) => return true,
+                Ok(_) => return true, // C2
                 Err(now) => seen = now,
             }
         }

@@ -15,10 +15,17 @@ use crate::wait::{Until, WaitWord, wait};
 use bytemuck::Pod;
 
 impl<T: Pod> Ring<'_, T> {
-    /// Puts as many of `values`, which are not none, as there is room for, and wakes consumers for them.
+    /// Puts a value if there is room, and wakes a consumer for it.
     #[inline]
-    pub(crate) fn put_and_wake(&self, values: &[T]) -> Result<usize, Refusal> {
-        let put = self.try_put(values)?;
+    pub(crate) fn put_and_wake(&self, value: T) -> Result<(), Refusal> {
+        self.try_put(value)?;
+        self.items().wake(1);
+        Ok(())
+    }
+
+    /// Puts as many of `values`, which are not none, as there is room for, and wakes consumers for them.
+    pub(crate) fn put_batch_and_wake(&self, values: &[T]) -> Result<usize, Refusal> {
+        let put = self.try_put_batch(values)?;
         self.items().wake(put as u32);
         Ok(put)
     }
@@ -31,7 +38,7 @@ impl<T: Pod> Ring<'_, T> {
         value: T,
         until: Until,
     ) -> Result<(), Refusal> {
-        self.wait_while(self.space(), Refusal::NotReady, members, until, || self.try_put(&[value]))?;
+        self.wait_while(self.space(), Refusal::NotReady, members, until, || self.try_put(value))?;
         self.items().wake(1);
         self.wake_for_next_space();
         Ok(())
@@ -95,9 +102,8 @@ impl<T: Pod> Ring<'_, T> {
     }
 
     /// Takes up to `into.len()` items, which is not zero, and wakes producers.
-    #[inline]
-    pub(crate) fn get_and_wake(&self, into: &mut [T]) -> Result<usize, Refusal> {
-        let got = self.try_get(into)?;
+    pub(crate) fn get_batch_and_wake(&self, into: &mut [T]) -> Result<usize, Refusal> {
+        let got = self.try_get_batch(into)?;
         self.space().wake(got as u32);
         Ok(got)
     }

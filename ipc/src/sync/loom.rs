@@ -13,6 +13,9 @@ pub(crate) fn spin_loop() {
     yield_now();
 }
 
+/// A model has no lines.
+pub(crate) fn prefetch_for_write<T>(_target: &T) {}
+
 /// Loom knows no kernel that fences for others: here both fences are full ones.
 pub(crate) fn light_fence() {
     fence(Ordering::SeqCst);

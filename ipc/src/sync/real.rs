@@ -38,6 +38,21 @@ impl<T: bytemuck::Pod> Cell<T> {
     }
 }
 
+/// Asks for the line that `target` starts on, to be written soon: its transfer goes on beside what comes before the write. Changes nothing.
+///
+/// To read a line and then to write it takes two transfers, and a locked instruction in between waits for neither; so whoever has seen that a slot is its to claim asks for the second
+/// one before the claim.
+#[inline(always)]
+pub(crate) fn prefetch_for_write<T>(target: &T) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a hint, which no address makes fail and which changes no value; processors that do not know it take it for nothing.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) target, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = target;
+}
+
 /// Sleeps while `word` is `expected`, at most for `timeout`; may return at any time.
 pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) {
     sys::futex_wait(word, expected, timeout);
