@@ -4,6 +4,7 @@
 import multiprocessing
 import os
 import sys
+import threading
 import time
 
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -93,10 +94,10 @@ def alone(loops, tasks):
     return (time.perf_counter() - start) / tasks
 
 
-def efficiency(pool, seconds):
-    """How much of two workers' time goes into tasks of 50 µs."""
-    loops = int(20_000 * 50e-6 / min(alone(20_000, 1) for _ in range(9)))
-    tasks = max(int(seconds / 25e-6), 100)
+def efficiency(pool, seconds, length):
+    """How much of two workers' time goes into tasks of that length."""
+    loops = int(20_000 * length / min(alone(20_000, 1) for _ in range(9)))
+    tasks = max(int(2 * seconds / length), 20)
     pool.one_by_one(burn, [loops] * 20)
     before = alone(loops, tasks // 4)
     start = time.perf_counter()
@@ -135,18 +136,18 @@ def start(make, seconds):
 
 def burnt(pid):
     total = 0
-    for thread in os.listdir(f"/proc/{pid}/task"):
+    for thread in set(os.listdir(f"/proc/{pid}/task")) - {str(threading.get_native_id())}:
         with open(f"/proc/{pid}/task/{thread}/schedstat") as words:
             total += int(words.read().split()[0])
     return total
 
 
 def idle(pool, seconds):
-    """Percent of a core, with the pool's own process."""
+    """Percent of a core, with the threads of the pool's own process."""
     pids = {os.getpid(), *pool.one_by_one(who, range(50))}
     time.sleep(0.05)
     begun, before = time.perf_counter_ns(), sum(map(burnt, pids))
-    time.sleep(5 * seconds)
+    time.sleep(max(5 * seconds, 1))
     elapsed = time.perf_counter_ns() - begun
     return (sum(map(burnt, pids)) - before) * 100 / elapsed
 
@@ -172,7 +173,7 @@ def figure(words, seconds):
             count = int(min(50e6 * seconds, 10e6) / (10 if which == "joblib" else 1))
             return rate(seconds, count, lambda numbers: pool.map(noop, numbers))
         if what == "efficiency":
-            return efficiency(pool, seconds)
+            return efficiency(pool, seconds, int(rest[0]) / 1e6)
         if what == "call":
             return call(pool, seconds, int(rest[0]))
         if what == "idle":

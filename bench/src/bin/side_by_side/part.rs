@@ -148,6 +148,7 @@ impl Run<'_> {
             let (row, contender, fd, time) = (self.row, self.contender, stage.fd(), self.time.as_millis());
             let run = format!("{}-{}", std::process::id(), self.number);
             let mut command = Command::new("/proc/self/exe");
+            command.env("RUST_BACKTRACE", "0");
             command.env(PART, format!("{row} {contender} {number} {parts} {fd} {time} {a} {b} {run}"));
             children.push(said.start(command).map_err(in_words)?);
         }

@@ -44,15 +44,15 @@ fn one_by_one(pool: &Pool, task: fn(u64) -> u64, inputs: impl Iterator<Item = u6
 }
 
 /// No-op tasks, one by one.
-pub fn noop(part: &Part) -> Outcome {
-    let pool = pool(part, 2)?;
+pub fn noop<const WORKERS: usize>(part: &Part) -> Outcome {
+    let pool = pool(part, WORKERS)?;
     tasks::rate(part, 200, |numbers| one_by_one(&pool.0, tasks::noop, numbers))
 }
 
-/// Tasks of 50 µs, one by one.
-pub fn efficiency(part: &Part) -> Outcome {
+/// Tasks of so many microseconds, one by one.
+pub fn efficiency<const MICROSECONDS: u64>(part: &Part) -> Outcome {
     let pool = pool(part, 2)?;
-    tasks::efficiency(part, |loops, count| one_by_one(&pool.0, tasks::burn, (0..count).map(|_| loops)))
+    tasks::efficiency(part, MICROSECONDS, |loops, count| one_by_one(&pool.0, tasks::burn, (0..count).map(|_| loops)))
 }
 
 fn call(part: &Part, percent: usize, pause: Duration) -> Outcome {

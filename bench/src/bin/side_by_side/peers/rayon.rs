@@ -28,8 +28,8 @@ fn spawned(pool: &ThreadPool, results: &mut [u64], task: impl Fn(u64) -> u64 + S
 }
 
 /// No-op tasks, each spawned by itself.
-pub fn noop_spawned(part: &Part) -> Outcome {
-    let pool = pool(part, 2)?;
+pub fn noop_spawned<const WORKERS: usize>(part: &Part) -> Outcome {
+    let pool = pool(part, WORKERS)?;
     let mut results = vec![0; 10_000];
     tasks::rate(part, 10_000, |numbers| {
         let results = &mut results[..(numbers.end - numbers.start) as usize];
@@ -49,10 +49,10 @@ pub fn noop_map(part: &Part) -> Outcome {
     })
 }
 
-/// Tasks of 50 µs, each spawned by itself.
-pub fn efficiency(part: &Part) -> Outcome {
+/// Tasks of so many microseconds, each spawned by itself.
+pub fn efficiency<const MICROSECONDS: u64>(part: &Part) -> Outcome {
     let pool = pool(part, 2)?;
-    tasks::efficiency(part, |loops, count| {
+    tasks::efficiency(part, MICROSECONDS, |loops, count| {
         let mut results = vec![0; count as usize];
         Ok(spawned(&pool, &mut results, |_| tasks::burn(loops), 0))
     })

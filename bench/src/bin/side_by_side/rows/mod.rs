@@ -2,6 +2,7 @@
 
 mod arena;
 mod calls;
+mod growth;
 mod latency;
 mod lock;
 mod memory;
@@ -11,6 +12,10 @@ mod stream;
 mod tasks;
 
 use crate::row::Row;
+
+/// Why nobody can be measured beside crossmist.
+const CROSSMIST: &str =
+    "version 1.1.2 tells plain data from other by how arrays of it are cloned, which this compiler does otherwise: it panics when it sends a number";
 
 /// All rows, in the order of the report.
 pub fn all() -> Vec<Row> {
@@ -24,6 +29,7 @@ pub fn all() -> Vec<Row> {
         calls::rows(),
         start::rows(),
         memory::rows(),
+        growth::rows(),
     ];
     kinds.into_iter().flatten().collect()
 }

@@ -1,7 +1,8 @@
 //! How long workers take to be there.
 
+use super::CROSSMIST;
+use crate::peers::procspawn;
 use crate::peers::skep::pool;
-use crate::peers::{crossmist, procspawn};
 use crate::row::{Goal, Row, Unit};
 
 const SMALL: &str = "skep small";
@@ -11,7 +12,7 @@ pub fn rows() -> Vec<Row> {
         Row::new("start", "Pool, until 2 workers have answered", Unit::Milliseconds)
             .parts("skep", "build", 1, pool::start_two)
             .parts("procspawn", "Pool::new", 1, procspawn::start_two)
-            .parts("crossmist", "two processes", 1, crossmist::start_two)
+            .absent("crossmist", CROSSMIST)
             .python("mp.Pool", "fork", "pool start")
             .python("joblib", "loky", "joblib start")
             .goal(Goal::Below(3.0)),

@@ -1,0 +1,52 @@
+//! Curves: how the figures change with what is asked for.
+
+use crate::peers::skep::{pipe, pool};
+use crate::peers::{bare, iceoryx, procspawn, rayon, shmem_ipc};
+use crate::row::{Row, Unit};
+
+pub fn rows() -> Vec<Row> {
+    vec![
+        message::<8>("growth-message-8"),
+        message::<64>("growth-message-64"),
+        message::<512>("growth-message-512"),
+        message::<{ 4 << 10 }>("growth-message-4k"),
+        message::<{ 32 << 10 }>("growth-message-32k"),
+        message::<{ 256 << 10 }>("growth-message-256k"),
+        message::<{ 1 << 20 }>("growth-message-1m"),
+        task::<5>("growth-task-5us", "pool efficiency 5"),
+        task::<20>("growth-task-20us", "pool efficiency 20"),
+        task::<50>("growth-task-50us", "pool efficiency 50"),
+        task::<200>("growth-task-200us", "pool efficiency 200"),
+        task::<1000>("growth-task-1ms", "pool efficiency 1000"),
+        workers::<1>("growth-workers-1"),
+        workers::<2>("growth-workers-2"),
+        workers::<4>("growth-workers-4"),
+        workers::<8>("growth-workers-8"),
+    ]
+}
+
+fn message<const BYTES: usize>(name: &'static str) -> Row {
+    Row::new(name, "One way between two processes, copied in and out", Unit::Microseconds)
+        .parts("skep", "Pipe: try_reserve, try_recv", 2, pipe::bulk_latency::<BYTES>)
+        .parts("two copies", "and a flag, four buffers in turn", 2, bare::bulk_latency::<BYTES>)
+        .parts("shmem-ipc", "sharedring without signals, 4 items", 2, shmem_ipc::bulk_latency::<BYTES>)
+        .parts("iceoryx2", "loaned, copied in and out", 2, iceoryx::bulk_latency::<BYTES>)
+        .at("message", "bytes", BYTES as f64)
+}
+
+fn task<const MICROSECONDS: u64>(name: &'static str, python: &'static str) -> Row {
+    Row::new(name, "Efficiency of 2 workers, tasks one by one", Unit::Fraction)
+        .parts("skep", "apply_async, 256 ahead", 1, pool::efficiency::<MICROSECONDS>)
+        .parts("rayon", "threads of one process, scope.spawn", 1, rayon::efficiency::<MICROSECONDS>)
+        .parts("procspawn", "4 ahead", 1, procspawn::efficiency::<MICROSECONDS>)
+        .python("mp.Pool", "fork, map with chunksize=1", python)
+        .at("task", "µs a task", MICROSECONDS as f64)
+}
+
+fn workers<const WORKERS: usize>(name: &'static str) -> Row {
+    Row::new(name, "No-op tasks one by one", Unit::Rate)
+        .parts("skep", "apply_async, 256 ahead", 1, pool::noop_calls::<WORKERS>)
+        .parts("rayon", "threads of one process, scope.spawn", 1, rayon::noop_spawned::<WORKERS>)
+        .parts("procspawn", "4 ahead", 1, procspawn::noop::<WORKERS>)
+        .at("workers", "workers", WORKERS as f64)
+}
