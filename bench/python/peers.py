@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Python's pools as contenders: peers.py "(pool|joblib) WHAT" MILLISECONDS CORES prints one figure."""
 
+import itertools
 import multiprocessing
 import os
 import sys
@@ -159,6 +160,62 @@ def memory(pool):
         return sum(int(line.split()[1]) for line in rollup if line.startswith("Private_"))
 
 
+def total(array):
+    return float(array.sum())
+
+
+def doubled(array):
+    return array * 2
+
+
+def first(array):
+    return float(array[0])
+
+
+def array(count):
+    import numpy
+
+    return numpy.arange(count, dtype=numpy.float64)
+
+
+def milliseconds(seconds, call):
+    """Milliseconds of a call, once it was called twice."""
+    calls, start = [], None
+    for n in itertools.count():
+        if n == 2:
+            start = time.perf_counter()
+        begun = time.perf_counter()
+        call()
+        if n >= 2:
+            calls.append((time.perf_counter() - begun) * 1e3)
+            if len(calls) >= 3 and time.perf_counter() - start >= seconds:
+                return sorted(calls)[len(calls) // 2]
+
+
+def sums(pool, seconds):
+    """Milliseconds until 64 MiB of numbers are added up."""
+    numbers = array(8 << 20)
+    expected = float(numbers.sum())
+    return milliseconds(seconds, lambda: checked(pool.call(total, numbers), expected))
+
+
+def doubles(pool, seconds):
+    """Milliseconds until they are back, doubled."""
+    numbers = array(8 << 20)
+
+    def call():
+        result = pool.call(doubled, numbers)
+        checked((len(result), result[1], result[-1]), (8 << 20, 2.0, 2.0 * numbers[-1]))
+
+    return milliseconds(seconds, call)
+
+
+def argument(pool, seconds, size):
+    """Microseconds of a call with an array of so many bytes."""
+    numbers = array(size // 8)
+    return milliseconds(seconds, lambda: checked(pool.call(first, numbers), 0.0)) * 1e3
+
+
 def figure(words, seconds):
     which, what, *rest = words
     make = {"pool": Pool, "joblib": Joblib}[which]
@@ -176,6 +233,12 @@ def figure(words, seconds):
             return efficiency(pool, seconds, int(rest[0]) / 1e6)
         if what == "call":
             return call(pool, seconds, int(rest[0]))
+        if what == "sum":
+            return sums(pool, seconds)
+        if what == "double":
+            return doubles(pool, seconds)
+        if what == "argument":
+            return argument(pool, seconds, int(rest[0]))
         if what == "idle":
             return idle(pool, seconds)
         if what == "memory":

@@ -1,6 +1,6 @@
 //! Curves: how the figures change with what is asked for.
 
-use crate::peers::skep::{pipe, pool};
+use crate::peers::skep::{array, pipe, pool};
 use crate::peers::{bare, iceoryx, procspawn, rayon, shmem_ipc};
 use crate::row::{Row, Unit};
 
@@ -18,6 +18,10 @@ pub fn rows() -> Vec<Row> {
         task::<50>("growth-task-50us", "pool efficiency 50"),
         task::<200>("growth-task-200us", "pool efficiency 200"),
         task::<1000>("growth-task-1ms", "pool efficiency 1000"),
+        argument::<{ 1 << 10 }>("growth-argument-1k", "pool argument 1024", "joblib argument 1024"),
+        argument::<{ 32 << 10 }>("growth-argument-32k", "pool argument 32768", "joblib argument 32768"),
+        argument::<{ 1 << 20 }>("growth-argument-1m", "pool argument 1048576", "joblib argument 1048576"),
+        argument::<{ 32 << 20 }>("growth-argument-32m", "pool argument 33554432", "joblib argument 33554432"),
         workers::<1>("growth-workers-1"),
         workers::<2>("growth-workers-2"),
         workers::<4>("growth-workers-4"),
@@ -41,6 +45,14 @@ fn task<const MICROSECONDS: u64>(name: &'static str, python: &'static str) -> Ro
         .parts("procspawn", "4 ahead", 1, procspawn::efficiency::<MICROSECONDS>)
         .python("mp.Pool", "fork, map with chunksize=1", python)
         .at("task", "µs a task", MICROSECONDS as f64)
+}
+
+fn argument<const BYTES: usize>(name: &'static str, pool: &'static str, joblib: &'static str) -> Row {
+    Row::new(name, "A task with an argument of which it reads the first word", Unit::Microseconds)
+        .parts("skep", "apply, a block of the arena there and back", 1, array::call::<BYTES>)
+        .python("mp.Pool", "fork, apply, an array there", pool)
+        .python("joblib", "loky, the same array again", joblib)
+        .at("argument", "bytes", BYTES as f64)
 }
 
 fn workers<const WORKERS: usize>(name: &'static str) -> Row {

@@ -1,6 +1,7 @@
 //! What is measured, and what is aimed at.
 
 mod arena;
+mod array;
 mod calls;
 mod growth;
 mod latency;
@@ -27,6 +28,7 @@ pub fn all() -> Vec<Row> {
         arena::rows(),
         tasks::rows(),
         calls::rows(),
+        array::rows(),
         start::rows(),
         memory::rows(),
         growth::rows(),
