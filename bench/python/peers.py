@@ -249,6 +249,6 @@ def figure(words, seconds):
 
 
 if __name__ == "__main__":
-    play, milliseconds, cores = sys.argv[1:]
+    play, length, cores = sys.argv[1:]
     os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
-    print(figure(play.split(), int(milliseconds) / 1e3))
+    print(figure(play.split(), int(length) / 1e3))

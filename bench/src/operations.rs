@@ -1,6 +1,8 @@
 //! The hot operations, in a process of its own: each is repeated by itself, and undone where nobody measures.
 
-use skep::{Arena, Event, Mutex, Part, Pool, QueueOptions, Receiver, Sender, ShmSlice, SimpleQueue, shared_struct};
+use skep::{
+    Arena, Event, Mutex, Part, Pool, QueueOptions, Receiver, Sender, ShmSlice, SimpleQueue, shared_struct,
+};
 use std::error::Error;
 
 /// How often an operation is repeated before it is undone, at most.
@@ -30,9 +32,18 @@ pub const ALL: &[Named] = &[
     Named { name: "Sender::try_send, 8 B", make: || Ok(on(pipe(0)?, send, receive)) },
     Named { name: "Receiver::try_recv, 8 B", make: || Ok(on(pipe(TIMES)?, receive, send)) },
     Named { name: "Mutex::lock, and its guard's drop", make: || Ok(on(Mutex::new(0)?, lock, |_, _| ())) },
-    Named { name: "Arena::slice_unfilled, 64 B", make: || Ok(on(Blocks::new(64, 0)?, Blocks::take, Blocks::free)) },
-    Named { name: "Arena::slice_unfilled, 4 KiB", make: || Ok(on(Blocks::new(4096, 0)?, Blocks::take, Blocks::free)) },
-    Named { name: "ShmSlice's drop, 64 B", make: || Ok(on(Blocks::new(64, TIMES)?, Blocks::free, Blocks::take)) },
+    Named {
+        name: "Arena::slice_unfilled, 64 B",
+        make: || Ok(on(Blocks::new(64, 0)?, Blocks::take, Blocks::free)),
+    },
+    Named {
+        name: "Arena::slice_unfilled, 4 KiB",
+        make: || Ok(on(Blocks::new(4096, 0)?, Blocks::take, Blocks::free)),
+    },
+    Named {
+        name: "ShmSlice's drop, 64 B",
+        make: || Ok(on(Blocks::new(64, TIMES)?, Blocks::free, Blocks::take)),
+    },
     Named { name: "Pool::apply_async", make: || Ok(on(Submit::new()?, Submit::submit, Submit::collect)) },
 ];
 
@@ -125,7 +136,8 @@ impl Blocks {
     }
 
     fn take(&mut self, times: usize) {
-        (0..times).for_each(|_| self.taken.push(self.arena.slice_unfilled(self.bytes).expect("there is room")));
+        (0..times)
+            .for_each(|_| self.taken.push(self.arena.slice_unfilled(self.bytes).expect("there is room")));
     }
 
     fn free(&mut self, times: usize) {

@@ -11,7 +11,9 @@ td.met{color:#177245}td.missed{color:#b3261e;font-weight:bold}svg{font:12px sans
 
 /// All of it.
 pub fn page(measured: &[Measured]) -> String {
-    let mut page = format!("<!doctype html><meta charset=\"utf-8\"><title>skep: benchmarks</title><style>{STYLE}</style>\n");
+    let mut page = format!(
+        "<!doctype html><meta charset=\"utf-8\"><title>skep: benchmarks</title><style>{STYLE}</style>\n"
+    );
     let _ = writeln!(page, "<h1>skep beside its peers</h1>");
     let Some(distance) = Distance::of(measured) else {
         return page + "<p>Nothing could be measured.</p>\n";
@@ -49,12 +51,14 @@ fn contenders(page: &mut String, measured: &[Measured], distance: &Distance) {
     page.push_str("<h2>Everybody's figures</h2>\n<table><tr><th>metric<th>contender<th>how<th>median<th>lowest<th>highest<th>rounds\n");
     for row in measured {
         for (number, contender) in row.row.contenders.iter().enumerate() {
-            let (title, name, how) = (escaped(row.row.title), escaped(contender.name), escaped(contender.how));
+            let (title, name, how) =
+                (escaped(row.row.title), escaped(contender.name), escaped(contender.how));
             let title = match &row.row.growth {
                 Some(growth) => format!("{title}, {} {}", growth.at, growth.along),
                 None => title,
             };
-            let figures = [Place::Near, Place::Far].into_iter().find_map(|at| figures(row, number, at, distance));
+            let figures =
+                [Place::Near, Place::Far].into_iter().find_map(|at| figures(row, number, at, distance));
             let cells = match figures {
                 Some(f) => format!(
                     "{} {}<td>{}<td>{}<td>{}",
@@ -88,7 +92,8 @@ fn curves(page: &mut String, measured: &[Measured], distance: &Distance) {
         for (growth, row) in points().filter(|(growth, _)| growth.curve == name) {
             labels = [row.row.title.into(), growth.along.into(), row.row.unit.word().into()];
             for (number, contender) in row.row.contenders.iter().enumerate() {
-                let at = [Place::Near, Place::Far].into_iter().find_map(|at| figures(row, number, at, distance));
+                let at =
+                    [Place::Near, Place::Far].into_iter().find_map(|at| figures(row, number, at, distance));
                 let Some(figures) = at else { continue };
                 let point = [growth.at, figures.median];
                 match lines.iter_mut().find(|line| line.name == contender.name) {
@@ -109,8 +114,10 @@ const MARGIN: f64 = 60.0;
 const COLOURS: [&str; 6] = ["#1b5faa", "#444444", "#c2571a", "#177245", "#8a3ab9", "#a8841a"];
 
 fn plot(page: &mut String, lines: &[Line]) {
-    let values = |axis: usize| lines.iter().flat_map(move |line| line.points.iter().map(move |point| point[axis]));
-    let scales = [Scale::of(values(0), MARGIN, WIDTH - 130.0), Scale::of(values(1), HEIGHT - MARGIN / 2.0, 10.0)];
+    let values =
+        |axis: usize| lines.iter().flat_map(move |line| line.points.iter().map(move |point| point[axis]));
+    let scales =
+        [Scale::of(values(0), MARGIN, WIDTH - 130.0), Scale::of(values(1), HEIGHT - MARGIN / 2.0, 10.0)];
     let [Some(x), Some(y)] = scales else { return };
     let _ = writeln!(page, "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\">");
     let mut marks: Vec<f64> = values(0).collect();
@@ -118,7 +125,11 @@ fn plot(page: &mut String, lines: &[Line]) {
     marks.dedup();
     for mark in marks {
         let at = x.place(mark);
-        let _ = writeln!(page, "<text x=\"{at:.0}\" y=\"{:.0}\" text-anchor=\"middle\">{mark}</text>", HEIGHT - 10.0);
+        let _ = writeln!(
+            page,
+            "<text x=\"{at:.0}\" y=\"{:.0}\" text-anchor=\"middle\">{mark}</text>",
+            HEIGHT - 10.0
+        );
     }
     for power in -6..=12 {
         let mark = 10_f64.powi(power);
@@ -126,19 +137,33 @@ fn plot(page: &mut String, lines: &[Line]) {
         if (10.0..=HEIGHT - MARGIN / 2.0).contains(&at) {
             let (left, right) = (MARGIN, WIDTH - 130.0);
             let _ = writeln!(page, "<path d=\"M{left} {at:.0}H{right}\" stroke=\"#ddd\"/>");
-            let _ = writeln!(page, "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"end\">{mark}</text>", left - 8.0, at + 4.0);
+            let _ = writeln!(
+                page,
+                "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"end\">{mark}</text>",
+                left - 8.0,
+                at + 4.0
+            );
         }
     }
     for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
         let points: Vec<[f64; 2]> = line.points.iter().map(|&[a, b]| [x.place(a), y.place(b)]).collect();
         let path: Vec<String> = points.iter().map(|[a, b]| format!("{a:.1},{b:.1}")).collect();
-        let _ = writeln!(page, "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>", path.join(" "));
+        let _ = writeln!(
+            page,
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
+            path.join(" ")
+        );
         for [a, b] in &points {
             let _ = writeln!(page, "<circle cx=\"{a:.1}\" cy=\"{b:.1}\" r=\"3\" fill=\"{colour}\"/>");
         }
         if let Some([a, b]) = points.last() {
             let name = escaped(line.name);
-            let _ = writeln!(page, "<text x=\"{:.0}\" y=\"{:.0}\" fill=\"{colour}\">{name}</text>", a + 8.0, b + 4.0);
+            let _ = writeln!(
+                page,
+                "<text x=\"{:.0}\" y=\"{:.0}\" fill=\"{colour}\">{name}</text>",
+                a + 8.0,
+                b + 4.0
+            );
         }
     }
     page.push_str("</svg>\n");

@@ -87,7 +87,9 @@ fn parse(words: &str) -> Option<(Part, fn(&Part) -> Outcome)> {
     let words: Vec<_> = words.split(' ').collect();
     let &[row, contender, number, parties, fd, time, a, b, run] = words.as_slice() else { return None };
     let row = rows::all().into_iter().find(|r| r.name == row)?;
-    let Play::Parts(_, play) = row.contenders.get(contender.parse::<usize>().ok()?)?.play else { return None };
+    let Play::Parts(_, play) = row.contenders.get(contender.parse::<usize>().ok()?)?.play else {
+        return None;
+    };
     let part = Part {
         number: number.parse().ok()?,
         parties: parties.parse().ok()?,

@@ -118,7 +118,10 @@ fn print_table(cells: &[[String; 4]]) {
 }
 
 fn spread(figures: Option<Figures>) -> Value {
-    figures.map_or(Value::Null, |f| json!({ "median": f.median, "low": f.low, "high": f.high, "rounds": f.rounds }))
+    figures.map_or(
+        Value::Null,
+        |f| json!({ "median": f.median, "low": f.low, "high": f.high, "rounds": f.rounds }),
+    )
 }
 
 /// What a row is, and everybody's figures.

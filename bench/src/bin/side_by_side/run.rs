@@ -86,11 +86,15 @@ pub fn all(options: &Options) -> Result<Ending, Box<dyn std::error::Error>> {
 fn chosen(options: &Options) -> Result<Vec<Row>, String> {
     let names = &options.rows;
     let mut rows = rows::all();
-    if let Some(unknown) = names.iter().find(|name| !rows.iter().any(|row| row.name.starts_with(name.as_str()))) {
+    if let Some(unknown) =
+        names.iter().find(|name| !rows.iter().any(|row| row.name.starts_with(name.as_str())))
+    {
         return Err(format!("no row begins with \"{unknown}\"; --list names them"));
     }
     let by_itself = |row: &Row| row.growth.is_none() || options.report.is_some() || options.list;
-    rows.retain(|row| names.is_empty() && by_itself(row) || names.iter().any(|name| row.name.starts_with(name.as_str())));
+    rows.retain(|row| {
+        names.is_empty() && by_itself(row) || names.iter().any(|name| row.name.starts_with(name.as_str()))
+    });
     Ok(rows)
 }
 
@@ -111,7 +115,12 @@ fn measure(row: Row, options: &Options, effort: &Effort, progress: &ProgressBar)
                 continue;
             }
             let Measured { row, absent, failed, .. } = &mut measured;
-            progress.set_message(format!("{}: {}, round {}", row.name, row.contenders[contender].name, round + 1));
+            progress.set_message(format!(
+                "{}: {}, round {}",
+                row.name,
+                row.contenders[contender].name,
+                round + 1
+            ));
             runs += 1;
             let run = Run {
                 row: row.name,

@@ -163,7 +163,11 @@ pub fn processes(
     let crowd = Crowd::of(part);
     let consumes = part.number >= crowd.producers;
     part.pin(u32::from(consumes));
-    if consumes { consume(crowd)? } else { produce(crowd)? }
+    if consumes {
+        consume(crowd)?
+    } else {
+        produce(crowd)?
+    }
     part.meet(4);
     if part.number == 0 { crowd.settle() } else { Ok(()) }
 }

@@ -37,7 +37,11 @@ pub fn start<P>(
 ///
 /// # Errors
 /// Those of `next`, and a worker that is still the same.
-pub fn replace(part: &Part, mut kill: impl FnMut() -> bool, mut next: impl FnMut() -> Result<u32, Words>) -> Outcome {
+pub fn replace(
+    part: &Part,
+    mut kill: impl FnMut() -> bool,
+    mut next: impl FnMut() -> Result<u32, Words>,
+) -> Outcome {
     let (begun, mut times) = (Instant::now(), vec![]);
     let mut last = next()?;
     while times.len() < 3 || begun.elapsed() < part.time {

@@ -19,7 +19,6 @@ pub fn nanoseconds(time: Duration, operations: u32, mut batch: impl FnMut()) -> 
     spread(&batches)[1]
 }
 
-
 /// Microseconds of each call, with a pause before it: the one that so many in a hundred are below.
 pub fn percentile(time: Duration, pause: Duration, percent: usize, mut call: impl FnMut()) -> f64 {
     for _ in 0..10 {

@@ -54,7 +54,9 @@ pub fn noop<const WORKERS: usize>(part: &Part) -> Outcome {
 /// Tasks of so many microseconds, one by one.
 pub fn efficiency<const MICROSECONDS: u64>(part: &Part) -> Outcome {
     let pool = pool(part, 2)?;
-    tasks::efficiency(part, MICROSECONDS, |loops, count| one_by_one(&pool.0, tasks::burn, (0..count).map(|_| loops)))
+    tasks::efficiency(part, MICROSECONDS, |loops, count| {
+        one_by_one(&pool.0, tasks::burn, (0..count).map(|_| loops))
+    })
 }
 
 fn call(part: &Part, percent: usize, pause: Duration) -> Outcome {

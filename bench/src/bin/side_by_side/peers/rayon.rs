@@ -44,7 +44,8 @@ pub fn noop_map(part: &Part) -> Outcome {
         let chunk = ((numbers.end - numbers.start) as usize).div_ceil(8);
         let inputs: Vec<u64> = numbers.collect();
         let work = inputs.par_iter().with_min_len(chunk).with_max_len(chunk);
-        let results: Vec<u64> = pool.install(|| work.map(|&n| black_box(tasks::noop(black_box(n)))).collect());
+        let results: Vec<u64> =
+            pool.install(|| work.map(|&n| black_box(tasks::noop(black_box(n)))).collect());
         Ok(results.into_iter().fold(0, u64::wrapping_add))
     })
 }

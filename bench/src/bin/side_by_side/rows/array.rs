@@ -20,7 +20,12 @@ pub fn rows() -> Vec<Row> {
         Row::new("array-double", "Pool, 64 MiB of f64 doubled by a worker, and back", Unit::Milliseconds)
             .parts("skep", "they are in the pool's arena, and so is the result", 1, array::doubles)
             .parts(HERE, "into a warm buffer", 1, in_process::doubles)
-            .parts("skep Pipe", "copied through one there, through another one back", 2, array::doubles_through_pipes)
+            .parts(
+                "skep Pipe",
+                "copied through one there, through another one back",
+                2,
+                array::doubles_through_pipes,
+            )
             .parts("procspawn", "IpcSharedMemory there and back", 1, procspawn::doubles)
             .python("mp.Pool", "fork, apply, pickled", "pool double")
             .python("joblib", "loky, the same memory-mapped array again", "joblib double")

@@ -15,8 +15,7 @@ mod tasks;
 use crate::row::Row;
 
 /// Why nobody can be measured beside crossmist.
-const CROSSMIST: &str =
-    "version 1.1.2 tells plain data from other by how arrays of it are cloned, which this compiler does otherwise: it panics when it sends a number";
+const CROSSMIST: &str = "version 1.1.2 tells plain data from other by how arrays of it are cloned, which this compiler does otherwise: it panics when it sends a number";
 
 /// All rows, in the order of the report.
 pub fn all() -> Vec<Row> {
