@@ -97,7 +97,7 @@ impl Stage {
         while arrived.load(Acquire) < u64::from(parties) {
             self.check();
             tries += 1;
-            if tries % 256 == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
+            if tries.is_multiple_of(256) { std::thread::yield_now() } else { std::hint::spin_loop() }
         }
     }
 

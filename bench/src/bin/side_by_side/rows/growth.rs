@@ -30,7 +30,7 @@ pub fn rows() -> Vec<Row> {
 }
 
 fn message<const BYTES: usize>(name: &'static str) -> Row {
-    Row::new(name, "One way between two processes, copied in and out", Unit::Microseconds)
+    Row::new(name, "One way between two processes, copied in and out", Unit::Nanoseconds)
         .parts("skep", "Pipe: try_reserve, try_recv", 2, pipe::bulk_latency::<BYTES>)
         .parts("two copies", "and a flag, four buffers in turn", 2, bare::bulk_latency::<BYTES>)
         .parts("shmem-ipc", "sharedring without signals, 4 items", 2, shmem_ipc::bulk_latency::<BYTES>)

@@ -31,7 +31,7 @@ pub fn rows() -> Vec<Row> {
                 iceoryx::latency::<[u64; 8]>,
             )
             .goal(Goal::AtMost(1.15, FLOOR)),
-        Row::new("latency-1m", "Pipe, 1 MiB one way in place, written and read whole", Unit::Microseconds)
+        Row::new("latency-1m", "Pipe, 1 MiB one way in place, written and read whole", Unit::Nanoseconds)
             .parts(
                 "skep",
                 "try_reserve, copied into the grant; try_recv, copied out of it",
