@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Python's pools as contenders: peers.py "(pool|joblib) WHAT" MILLISECONDS CORES prints one figure."""
 
+import itertools
 import multiprocessing
 import os
 import sys
+import threading
 import time
 
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -93,10 +95,10 @@ def alone(loops, tasks):
     return (time.perf_counter() - start) / tasks
 
 
-def efficiency(pool, seconds):
-    """How much of two workers' time goes into tasks of 50 µs."""
-    loops = int(20_000 * 50e-6 / min(alone(20_000, 1) for _ in range(9)))
-    tasks = max(int(seconds / 25e-6), 100)
+def efficiency(pool, seconds, length):
+    """How much of two workers' time goes into tasks of that length."""
+    loops = int(20_000 * length / min(alone(20_000, 1) for _ in range(9)))
+    tasks = max(int(2 * seconds / length), 20)
     pool.one_by_one(burn, [loops] * 20)
     before = alone(loops, tasks // 4)
     start = time.perf_counter()
@@ -135,18 +137,18 @@ def start(make, seconds):
 
 def burnt(pid):
     total = 0
-    for thread in os.listdir(f"/proc/{pid}/task"):
+    for thread in set(os.listdir(f"/proc/{pid}/task")) - {str(threading.get_native_id())}:
         with open(f"/proc/{pid}/task/{thread}/schedstat") as words:
             total += int(words.read().split()[0])
     return total
 
 
 def idle(pool, seconds):
-    """Percent of a core, with the pool's own process."""
+    """Percent of a core, with the threads of the pool's own process."""
     pids = {os.getpid(), *pool.one_by_one(who, range(50))}
     time.sleep(0.05)
     begun, before = time.perf_counter_ns(), sum(map(burnt, pids))
-    time.sleep(5 * seconds)
+    time.sleep(max(5 * seconds, 1))
     elapsed = time.perf_counter_ns() - begun
     return (sum(map(burnt, pids)) - before) * 100 / elapsed
 
@@ -156,6 +158,62 @@ def memory(pool):
     pid = pool.call(who, 0)
     with open(f"/proc/{pid}/smaps_rollup") as rollup:
         return sum(int(line.split()[1]) for line in rollup if line.startswith("Private_"))
+
+
+def total(array):
+    return float(array.sum())
+
+
+def doubled(array):
+    return array * 2
+
+
+def first(array):
+    return float(array[0])
+
+
+def array(count):
+    import numpy
+
+    return numpy.arange(count, dtype=numpy.float64)
+
+
+def milliseconds(seconds, call):
+    """Milliseconds of a call, once it was called twice."""
+    calls, start = [], None
+    for n in itertools.count():
+        if n == 2:
+            start = time.perf_counter()
+        begun = time.perf_counter()
+        call()
+        if n >= 2:
+            calls.append((time.perf_counter() - begun) * 1e3)
+            if len(calls) >= 3 and time.perf_counter() - start >= seconds:
+                return sorted(calls)[len(calls) // 2]
+
+
+def sums(pool, seconds):
+    """Milliseconds until 64 MiB of numbers are added up."""
+    numbers = array(8 << 20)
+    expected = float(numbers.sum())
+    return milliseconds(seconds, lambda: checked(pool.call(total, numbers), expected))
+
+
+def doubles(pool, seconds):
+    """Milliseconds until they are back, doubled."""
+    numbers = array(8 << 20)
+
+    def call():
+        result = pool.call(doubled, numbers)
+        checked((len(result), result[1], result[-1]), (8 << 20, 2.0, 2.0 * numbers[-1]))
+
+    return milliseconds(seconds, call)
+
+
+def argument(pool, seconds, size):
+    """Microseconds of a call with an array of so many bytes."""
+    numbers = array(size // 8)
+    return milliseconds(seconds, lambda: checked(pool.call(first, numbers), 0.0)) * 1e3
 
 
 def figure(words, seconds):
@@ -172,9 +230,15 @@ def figure(words, seconds):
             count = int(min(50e6 * seconds, 10e6) / (10 if which == "joblib" else 1))
             return rate(seconds, count, lambda numbers: pool.map(noop, numbers))
         if what == "efficiency":
-            return efficiency(pool, seconds)
+            return efficiency(pool, seconds, int(rest[0]) / 1e6)
         if what == "call":
             return call(pool, seconds, int(rest[0]))
+        if what == "sum":
+            return sums(pool, seconds)
+        if what == "double":
+            return doubles(pool, seconds)
+        if what == "argument":
+            return argument(pool, seconds, int(rest[0]))
         if what == "idle":
             return idle(pool, seconds)
         if what == "memory":
@@ -185,6 +249,6 @@ def figure(words, seconds):
 
 
 if __name__ == "__main__":
-    play, milliseconds, cores = sys.argv[1:]
+    play, length, cores = sys.argv[1:]
     os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
-    print(figure(play.split(), int(milliseconds) / 1e3))
+    print(figure(play.split(), int(length) / 1e3))

@@ -1,4 +1,5 @@
 //! What the benchmarks share.
 
+pub mod operations;
 pub mod plain;
 pub mod rounds;

@@ -2,9 +2,9 @@
 
 use clap::Parser;
 use indicatif::ProgressBar;
+use skep::{Pipe, QueueOptions};
 use skep_bench::plain::{Bytes, End, Vyukov};
 use skep_bench::rounds::{Load, insist, spread, time};
-use skep::{Pipe, QueueOptions};
 use std::time::Duration;
 
 /// Measures SimpleQueue and Pipe against the same rings without repair.

@@ -6,6 +6,7 @@
 
 mod measure;
 mod options;
+mod page;
 mod part;
 mod peers;
 mod probe;
@@ -24,7 +25,6 @@ fn main() -> ExitCode {
     // Worker processes of the pools begin here, and go no further.
     skep::init();
     procspawn::init();
-    crossmist::init();
     if let Some(code) = part::enter() {
         return code;
     }

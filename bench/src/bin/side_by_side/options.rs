@@ -14,7 +14,7 @@ use std::time::Duration;
 #[derive(Parser)]
 #[command(name = "ci/bench.sh")]
 pub struct Options {
-    /// Only these rows, by their names or the beginnings of them; all rows otherwise.
+    /// Only these rows, by their names or the beginnings of them; otherwise all but the points of curves.
     pub rows: Vec<String>,
     /// Short runs and few rounds: ten minutes for all rows, enough to see a change of 15 %.
     #[arg(long)]
@@ -25,6 +25,9 @@ pub struct Options {
     /// Also writes one JSON object a line to this file, with the rounds behind each figure.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Also measures the rows that are points of curves, and writes a page with tables and plots to this file.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
     /// Lists the rows, and what each is to reach.
     #[arg(long)]
     pub list: bool,

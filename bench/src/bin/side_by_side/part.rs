@@ -5,6 +5,7 @@ use crate::rows;
 use crate::stage::Stage;
 use std::io::{Read, Seek};
 use std::os::fd::FromRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -83,11 +84,16 @@ pub fn enter() -> Option<ExitCode> {
     Some(ExitCode::FAILURE)
 }
 
-fn parse(words: &str) -> Option<(Part, fn(&Part) -> Outcome)> {
+/// What a part does.
+type Played = fn(&Part) -> Outcome;
+
+fn parse(words: &str) -> Option<(Part, Played)> {
     let words: Vec<_> = words.split(' ').collect();
     let &[row, contender, number, parties, fd, time, a, b, run] = words.as_slice() else { return None };
     let row = rows::all().into_iter().find(|r| r.name == row)?;
-    let Play::Parts(_, play) = row.contenders.get(contender.parse::<usize>().ok()?)?.play else { return None };
+    let Play::Parts(_, play) = row.contenders.get(contender.parse::<usize>().ok()?)?.play else {
+        return None;
+    };
     let part = Part {
         number: number.parse().ok()?,
         parties: parties.parse().ok()?,
@@ -148,6 +154,7 @@ impl Run<'_> {
             let (row, contender, fd, time) = (self.row, self.contender, stage.fd(), self.time.as_millis());
             let run = format!("{}-{}", std::process::id(), self.number);
             let mut command = Command::new("/proc/self/exe");
+            command.env("RUST_BACKTRACE", "0");
             command.env(PART, format!("{row} {contender} {number} {parts} {fd} {time} {a} {b} {run}"));
             children.push(said.start(command).map_err(in_words)?);
         }
@@ -167,6 +174,13 @@ impl Run<'_> {
         let [a, b] = self.cores;
         let mut command = Command::new(python);
         command.arg(script).arg(play).arg(self.time.as_millis().to_string()).arg(format!("{a},{b}"));
+        // SAFETY: a plain system call, whose effect outlasts exec.
+        unsafe {
+            command.pre_exec(|| {
+                libc::alarm(PATIENCE);
+                Ok(())
+            })
+        };
         let output = command.stdin(Stdio::null()).output().map_err(|e| e.to_string())?;
         let figure = String::from_utf8_lossy(&output.stdout).trim().parse();
         match (output.status.success(), figure) {

@@ -46,6 +46,6 @@ fn wait_for(word: &AtomicU64, n: u64) {
     while word.load(Acquire) != n {
         tries = tries.wrapping_add(1);
         // Both may be on one core for a while.
-        if tries % (1 << 14) == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
+        if tries.is_multiple_of(1 << 14) { std::thread::yield_now() } else { std::hint::spin_loop() }
     }
 }

@@ -32,12 +32,15 @@ pub fn report(measured: &[Measured], mut json: Option<&mut File>) -> io::Result<
     let (mut missed, mut failed) = (false, false);
     for row in measured {
         failed |= !row.failed.is_empty();
+        if let (true, Some(file)) = (row.row.goals.is_empty(), &mut json) {
+            writeln!(file, "{}", described(row, &distance))?;
+        }
         for goal in &row.row.goals {
             let verdict = Verdict::of(row, goal, &distance);
             missed |= verdict.is_met() == Some(false);
             cells.push(cells_of(&verdict));
             if let Some(file) = &mut json {
-                writeln!(file, "{}", object(&verdict))?;
+                writeln!(file, "{}", object(&verdict, &distance))?;
             }
         }
     }
@@ -73,7 +76,7 @@ fn spelt(figures: Figures, unit: Unit) -> String {
 }
 
 /// Three or four digits that say something.
-fn digits(value: f64) -> String {
+pub fn digits(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
@@ -82,7 +85,7 @@ fn digits(value: f64) -> String {
     }
 }
 
-fn cells_of(verdict: &Verdict<'_>) -> [String; 4] {
+pub fn cells_of(verdict: &Verdict<'_>) -> [String; 4] {
     let row = &verdict.measured.row;
     let value = |median: f64| match verdict.goal.against() {
         Some(_) => format!("{} ×", digits(median)),
@@ -114,11 +117,34 @@ fn print_table(cells: &[[String; 4]]) {
     }
 }
 
-fn object(verdict: &Verdict<'_>) -> Value {
-    let row = &verdict.measured.row;
-    let spread = |figures: Option<Figures>| {
-        figures.map(|f| json!({ "median": f.median, "low": f.low, "high": f.high, "rounds": f.rounds }))
-    };
+fn spread(figures: Option<Figures>) -> Value {
+    figures.map_or(
+        Value::Null,
+        |f| json!({ "median": f.median, "low": f.low, "high": f.high, "rounds": f.rounds }),
+    )
+}
+
+/// What a row is, and everybody's figures.
+fn described(measured: &Measured, distance: &Distance) -> Value {
+    let row = &measured.row;
+    let figures = |contender, place| spread(figures(measured, contender, place, distance));
+    let contenders = row.contenders.iter().enumerate().map(|(number, contender)| {
+        json!({
+            "name": contender.name,
+            "how": contender.how,
+            "near": figures(number, Place::Near),
+            "far": figures(number, Place::Far),
+        })
+    });
+    json!({
+        "metric": row.name,
+        "title": row.title,
+        "unit": row.unit.word(),
+        "contenders": contenders.collect::<Vec<_>>(),
+    })
+}
+
+fn object(verdict: &Verdict<'_>, distance: &Distance) -> Value {
     let rounds: Vec<Value> = verdict
         .rounds
         .iter()
@@ -132,16 +158,13 @@ fn object(verdict: &Verdict<'_>) -> Value {
             })
         })
         .collect();
-    json!({
-        "metric": row.name,
-        "title": row.title,
-        "unit": row.unit.word(),
-        "against": verdict.goal.against(),
-        "measured": verdict.value().map(|figures| figures.median),
-        "target": verdict.goal.target(row.unit),
-        "met": verdict.is_met(),
-        "near": spread(verdict.near),
-        "far": spread(verdict.far),
-        "rounds": rounds,
-    })
+    let mut object = described(verdict.measured, distance);
+    object["against"] = json!(verdict.goal.against());
+    object["measured"] = json!(verdict.value().map(|figures| figures.median));
+    object["target"] = json!(verdict.goal.target(verdict.measured.row.unit));
+    object["met"] = json!(verdict.is_met());
+    object["near"] = spread(verdict.near);
+    object["far"] = spread(verdict.far);
+    object["rounds"] = json!(rounds);
+    object
 }

@@ -15,6 +15,16 @@ pub struct Row {
     /// The first one is skep.
     pub contenders: Vec<Contender>,
     pub goals: Vec<Goal>,
+    pub growth: Option<Growth>,
+}
+
+/// A row that is one point of a curve.
+pub struct Growth {
+    /// What the rows of one curve share.
+    pub curve: &'static str,
+    /// What grows, and its unit.
+    pub along: &'static str,
+    pub at: f64,
 }
 
 /// What a figure counts.
@@ -62,7 +72,7 @@ pub enum Goal {
 
 impl Row {
     pub fn new(name: &'static str, title: &'static str, unit: Unit) -> Row {
-        Row { name, title, unit, contenders: vec![], goals: vec![] }
+        Row { name, title, unit, contenders: vec![], goals: vec![], growth: None }
     }
 
     /// Adds a contender that plays in so many processes.
@@ -83,6 +93,12 @@ impl Row {
         self
     }
 
+    /// Adds a contender that cannot be measured, and why.
+    pub fn absent(mut self, name: &'static str, why: &'static str) -> Row {
+        self.contenders.push(Contender { name, how: "", play: Play::Absent(why) });
+        self
+    }
+
     /// Adds boost as a contender, which this build may lack.
     pub fn boost(mut self, how: &'static str, parts: u32, play: fn(&Part) -> Outcome) -> Row {
         let play = if cfg!(feature = "boost") {
@@ -91,6 +107,12 @@ impl Row {
             Play::Absent("built without boost's headers (--features boost)")
         };
         self.contenders.push(Contender { name: "boost", how, play });
+        self
+    }
+
+    /// Makes it a point of a curve.
+    pub fn at(mut self, curve: &'static str, along: &'static str, at: f64) -> Row {
+        self.growth = Some(Growth { curve, along, at });
         self
     }
 

@@ -1,6 +1,7 @@
 //! Round by round: the contenders of a row take turns, and a row ends when it has rounds enough or its time is over.
 
 use crate::options::{Effort, Options};
+use crate::page;
 use crate::part::{Failure, Run};
 use crate::probe::probe;
 use crate::report;
@@ -50,7 +51,7 @@ impl Ending {
 /// # Errors
 /// A row that does not exist, a machine with too few cores, a file that cannot be written.
 pub fn all(options: &Options) -> Result<Ending, Box<dyn std::error::Error>> {
-    let rows = chosen(&options.rows)?;
+    let rows = chosen(options)?;
     if options.list {
         report::list(&rows);
         return Ok(Ending::AllMet);
@@ -75,16 +76,25 @@ pub fn all(options: &Options) -> Result<Ending, Box<dyn std::error::Error>> {
         progress.inc(1);
     }
     progress.finish_and_clear();
+    if let Some(path) = &options.report {
+        std::fs::write(path, page::page(&measured))?;
+    }
     report::report(&measured, json.as_mut()).map_err(Into::into)
 }
 
 /// The rows that these names mean: each is a row's, or the beginning of some rows'.
-fn chosen(names: &[String]) -> Result<Vec<Row>, String> {
+fn chosen(options: &Options) -> Result<Vec<Row>, String> {
+    let names = &options.rows;
     let mut rows = rows::all();
-    if let Some(unknown) = names.iter().find(|name| !rows.iter().any(|row| row.name.starts_with(name.as_str()))) {
+    if let Some(unknown) =
+        names.iter().find(|name| !rows.iter().any(|row| row.name.starts_with(name.as_str())))
+    {
         return Err(format!("no row begins with \"{unknown}\"; --list names them"));
     }
-    rows.retain(|row| names.is_empty() || names.iter().any(|name| row.name.starts_with(name.as_str())));
+    let by_itself = |row: &Row| row.growth.is_none() || options.report.is_some() || options.list;
+    rows.retain(|row| {
+        names.is_empty() && by_itself(row) || names.iter().any(|name| row.name.starts_with(name.as_str()))
+    });
     Ok(rows)
 }
 
@@ -92,9 +102,11 @@ fn measure(row: Row, options: &Options, effort: &Effort, progress: &ProgressBar)
     let contenders = row.contenders.len();
     let mut measured = Measured { row, rounds: vec![], absent: vec![], failed: vec![] };
     let begun = Instant::now();
+    // A curve has many points.
+    let limit = if measured.row.growth.is_some() { effort.row / 3 } else { effort.row };
     let [least, most] = effort.rounds;
     let mut runs = 0;
-    while measured.rounds.len() < least || (measured.rounds.len() < most && begun.elapsed() < effort.row) {
+    while measured.rounds.len() < least || (measured.rounds.len() < most && begun.elapsed() < limit) {
         let round = measured.rounds.len();
         let mut samples = vec![None; contenders];
         // Who begins changes: the second finds a warmer machine.
@@ -103,7 +115,12 @@ fn measure(row: Row, options: &Options, effort: &Effort, progress: &ProgressBar)
                 continue;
             }
             let Measured { row, absent, failed, .. } = &mut measured;
-            progress.set_message(format!("{}: {}, round {}", row.name, row.contenders[contender].name, round + 1));
+            progress.set_message(format!(
+                "{}: {}, round {}",
+                row.name,
+                row.contenders[contender].name,
+                round + 1
+            ));
             runs += 1;
             let run = Run {
                 row: row.name,

@@ -65,9 +65,8 @@ impl Stage {
         let len = file.metadata()?.len() as usize;
         let access = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new shared mapping of the whole file.
-        let base = unsafe {
-            libc::mmap(std::ptr::null_mut(), len, access, libc::MAP_SHARED, file.as_raw_fd(), 0)
-        };
+        let base =
+            unsafe { libc::mmap(std::ptr::null_mut(), len, access, libc::MAP_SHARED, file.as_raw_fd(), 0) };
         if base == libc::MAP_FAILED {
             return Err(std::io::Error::last_os_error());
         }
@@ -98,7 +97,7 @@ impl Stage {
         while arrived.load(Acquire) < u64::from(parties) {
             self.check();
             tries += 1;
-            if tries % 256 == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
+            if tries.is_multiple_of(256) { std::thread::yield_now() } else { std::hint::spin_loop() }
         }
     }
 

@@ -109,10 +109,10 @@ impl<'a> Crowd<'a> {
                 return result;
             }
             tries = tries.wrapping_add(1);
-            if tries % (1 << 16) == 0 {
+            if tries.is_multiple_of(1 << 16) {
                 self.stage.check();
             }
-            if self.producers > 1 && tries % 64 == 0 {
+            if self.producers > 1 && tries.is_multiple_of(64) {
                 std::thread::yield_now();
             } else {
                 std::hint::spin_loop();
@@ -163,7 +163,11 @@ pub fn processes(
     let crowd = Crowd::of(part);
     let consumes = part.number >= crowd.producers;
     part.pin(u32::from(consumes));
-    if consumes { consume(crowd)? } else { produce(crowd)? }
+    if consumes {
+        consume(crowd)?
+    } else {
+        produce(crowd)?
+    }
     part.meet(4);
     if part.number == 0 { crowd.settle() } else { Ok(()) }
 }

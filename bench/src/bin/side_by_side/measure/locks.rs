@@ -68,5 +68,9 @@ fn settle(stage: &Stage, total: u64) -> Outcome {
 }
 
 fn check(added: u64, total: u64) -> Outcome {
-    if added == total { Ok(()) } else { Err(format!("{added} were added, and the counter says {total}").into()) }
+    if added == total {
+        Ok(())
+    } else {
+        Err(format!("{added} were added, and the counter says {total}").into())
+    }
 }

@@ -1,5 +1,6 @@
 //! Plays: what all contenders of a kind do alike, given the calls of one library.
 
+pub mod arrays;
 pub mod churn;
 pub mod crowd;
 pub mod item;

@@ -8,7 +8,7 @@ use crate::row::Outcome;
 use skep_bench::rounds::spread;
 use std::time::Instant;
 
-/// Sends numbers and waits for each to come back: `send` and `receive` try once.
+/// Sends numbers and waits for each to come back, in nanoseconds: `send` and `receive` try once.
 pub fn ask(
     part: &Part,
     burst: u32,
@@ -63,7 +63,7 @@ pub fn insist<R>(part: &Part, mut attempt: impl FnMut() -> Option<R>) -> R {
             return result;
         }
         tries = tries.wrapping_add(1);
-        if tries % (1 << 16) == 0 {
+        if tries.is_multiple_of(1 << 16) {
             part.stage.check();
         }
         std::hint::spin_loop();

@@ -37,7 +37,11 @@ pub fn start<P>(
 ///
 /// # Errors
 /// Those of `next`, and a worker that is still the same.
-pub fn replace(part: &Part, mut kill: impl FnMut() -> bool, mut next: impl FnMut() -> Result<u32, Words>) -> Outcome {
+pub fn replace(
+    part: &Part,
+    mut kill: impl FnMut() -> bool,
+    mut next: impl FnMut() -> Result<u32, Words>,
+) -> Outcome {
     let (begun, mut times) = (Instant::now(), vec![]);
     let mut last = next()?;
     while times.len() < 3 || begun.elapsed() < part.time {
@@ -64,17 +68,23 @@ pub fn idle(part: &Part, pids: &[u32]) -> Outcome {
     std::thread::sleep(Duration::from_millis(50));
     let burnt = || pids.iter().map(|&pid| nanoseconds(pid)).sum::<Result<u64, Words>>();
     let (start, before) = (Instant::now(), burnt()?);
-    std::thread::sleep(5 * part.time);
+    std::thread::sleep((5 * part.time).max(Duration::from_secs(1)));
     let elapsed = start.elapsed();
     part.stage.set_figure((burnt()? - before) as f64 * 100.0 / elapsed.as_nanos() as f64);
     Ok(())
 }
 
-/// What all threads of a process have had of the cores.
+/// What all threads of a process have had of the cores, except the one that asks.
 fn nanoseconds(pid: u32) -> Result<u64, Words> {
+    // SAFETY: a plain system call.
+    let asker = unsafe { libc::gettid() }.to_string();
     let mut sum = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let words = fs::read_to_string(thread?.path().join("schedstat"))?;
+        let thread = thread?;
+        if *thread.file_name() == *asker {
+            continue;
+        }
+        let words = fs::read_to_string(thread.path().join("schedstat"))?;
         sum += words.split(' ').next().unwrap_or_default().parse::<u64>()?;
     }
     Ok(sum)

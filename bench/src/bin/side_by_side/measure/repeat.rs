@@ -1,6 +1,8 @@
 //! What one operation takes, repeated for a while.
 
+use crate::row::Outcome;
 use skep_bench::rounds::spread;
+use std::error::Error;
 use std::time::{Duration, Instant};
 
 /// Nanoseconds an operation, the median of many batches; `batch` does so many of them.
@@ -16,7 +18,6 @@ pub fn nanoseconds(time: Duration, operations: u32, mut batch: impl FnMut()) -> 
     }
     spread(&batches)[1]
 }
-
 
 /// Microseconds of each call, with a pause before it: the one that so many in a hundred are below.
 pub fn percentile(time: Duration, pause: Duration, percent: usize, mut call: impl FnMut()) -> f64 {
@@ -35,4 +36,22 @@ pub fn percentile(time: Duration, pause: Duration, percent: usize, mut call: imp
     }
     calls.sort_by(f64::total_cmp);
     calls[(calls.len() - 1) * percent / 100]
+}
+
+/// Milliseconds of each call, the median; the first ones are not counted.
+///
+/// # Errors
+/// Those of the call.
+pub fn milliseconds(time: Duration, mut call: impl FnMut() -> Outcome) -> Result<f64, Box<dyn Error>> {
+    for _ in 0..2 {
+        call()?;
+    }
+    let start = Instant::now();
+    let mut calls = vec![];
+    while calls.len() < 3 || start.elapsed() < time {
+        let begun = Instant::now();
+        call()?;
+        calls.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(spread(&calls)[1])
 }

@@ -57,7 +57,7 @@ fn checked(
     if sum == expected { Ok(()) } else { Err("a result was lost or changed".into()) }
 }
 
-/// How much of two workers' time goes into tasks of 50 µs; `run` runs so many of `burn(loops)` and returns the sum of the results.
+/// How much of two workers' time goes into tasks of so many microseconds; `run` runs so many of `burn(loops)` and returns the sum of the results.
 ///
 /// What a task takes by itself is measured before and after.
 ///
@@ -65,11 +65,12 @@ fn checked(
 /// As [`rate`].
 pub fn efficiency(
     part: &Part,
+    microseconds: u64,
     mut run: impl FnMut(u64, u64) -> Result<u64, Box<dyn Error>>,
 ) -> Outcome {
-    let loops = 50_000.0 / (0..5).map(|_| alone(100_000, 1)).fold(f64::INFINITY, f64::min) * 1e5;
-    let loops = loops as u64;
-    let tasks = (part.time.as_micros() as u64 / 25).max(100);
+    let loop_time = (0..5).map(|_| alone(100_000, 1)).fold(f64::INFINITY, f64::min) / 1e5;
+    let loops = (microseconds as f64 * 1e3 / loop_time) as u64;
+    let tasks = (2 * part.time.as_micros() as u64 / microseconds).max(20);
     run(loops, 20)?;
     let before = alone(loops, tasks / 4);
     let start = Instant::now();

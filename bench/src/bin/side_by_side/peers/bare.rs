@@ -90,7 +90,11 @@ pub fn bulk_latency<const BYTES: usize>(part: &Part) -> Outcome {
         unsafe { into.room().as_mut_ptr().copy_from_nonoverlapping(other_buffer(received.get()), BYTES) };
         Some(into.number())
     };
-    if part.number == 0 { pingpong::ask(part, 4, send, receive) } else { pingpong::answer(part, send, receive) }
+    if part.number == 0 {
+        pingpong::ask(part, 4, send, receive)
+    } else {
+        pingpong::answer(part, send, receive)
+    }
 }
 
 /// The ring with two positions, each cached by the other side, of items and nothing else.

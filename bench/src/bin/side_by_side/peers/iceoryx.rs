@@ -54,10 +54,12 @@ impl Port {
             let service = service(what)?;
             let builder = service.publisher_builder().initial_max_slice_len(bytes);
             // Refused when the buffer is full, and sent again at once: the strategy that waits falls asleep for milliseconds.
-            let builder = builder.max_loaned_samples(2).backpressure_strategy(BackpressureStrategy::DiscardData);
+            let builder =
+                builder.max_loaned_samples(2).backpressure_strategy(BackpressureStrategy::DiscardData);
             builder.create().map_err(Box::<Words>::from)
         });
-        let subscriber = subscribe.map(|what| service(what)?.subscriber_builder().create().map_err(Box::<Words>::from));
+        let subscriber =
+            subscribe.map(|what| service(what)?.subscriber_builder().create().map_err(Box::<Words>::from));
         let (publisher, subscriber) = (publisher.transpose()?, subscriber.transpose()?);
         part.meet(0);
         let mut port = Port { publisher, subscriber, next: None, bytes, _node: node };
@@ -66,7 +68,8 @@ impl Port {
     }
 
     fn loan(&mut self) {
-        self.next = self.publisher.as_ref().and_then(|publisher| publisher.loan_slice_uninit(self.bytes).ok());
+        self.next =
+            self.publisher.as_ref().and_then(|publisher| publisher.loan_slice_uninit(self.bytes).ok());
     }
 
     /// Sends the message whose first bytes these are.
@@ -76,7 +79,9 @@ impl Port {
         let room = sample.payload_mut();
         // SAFETY: as many bytes as there is room for; the memory is the kernel's, so what is not written is initialised.
         let sample = unsafe {
-            room.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(message.as_ptr(), message.len().min(room.len()));
+            room.as_mut_ptr()
+                .cast::<u8>()
+                .copy_from_nonoverlapping(message.as_ptr(), message.len().min(room.len()));
             sample.assume_init()
         };
         let sent = sample.send().is_ok_and(|recipients| recipients == 1);

@@ -1,7 +1,8 @@
-//! Queues between threads: what a program loses, or not, by going to other processes.
+//! What a program loses, or not, by going to other processes: queues between threads, and work on the numbers that it has.
 
 use super::bare::SLOTS;
 use super::skep::queue::QUEUE;
+use crate::measure::arrays::{self, NUMBERS};
 use crate::measure::crowd;
 use crate::measure::item::Item;
 use crate::part::Part;
@@ -77,4 +78,21 @@ pub fn array_queue<const PAIRS: usize>(part: &Part) -> Outcome {
             })
         },
     )
+}
+
+/// Numbers added up by whoever has them.
+pub fn sums(part: &Part) -> Outcome {
+    let values: Vec<f64> = (0..NUMBERS).map(arrays::number).collect();
+    arrays::sums(part, || Ok(arrays::sum(&values)))
+}
+
+/// Numbers doubled into memory that is there.
+pub fn doubles(part: &Part) -> Outcome {
+    let values: Vec<f64> = (0..NUMBERS).map(arrays::number).collect();
+    let mut doubled = vec![0.0; NUMBERS];
+    arrays::doubles(part, |take| {
+        arrays::double(&values, &mut doubled);
+        take(&doubled);
+        Ok(())
+    })
 }

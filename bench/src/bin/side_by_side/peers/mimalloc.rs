@@ -43,7 +43,8 @@ pub fn churn(part: &Part) -> Outcome {
         let threads = [0, 1].map(|side| {
             threads.spawn(move || {
                 part.pin(side);
-                churn::churn(&part.stage, part.time, [side, 2], Block::new, Block::word).map_err(|e| e.to_string())
+                churn::churn(&part.stage, part.time, [side, 2], Block::new, Block::word)
+                    .map_err(|e| e.to_string())
             })
         });
         threads.map(|thread| thread.join())

@@ -2,7 +2,6 @@
 
 pub mod bare;
 pub mod boost;
-pub mod crossmist;
 pub mod iceoryx;
 pub mod in_process;
 pub mod mimalloc;

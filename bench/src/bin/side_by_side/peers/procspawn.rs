@@ -1,10 +1,12 @@
 //! procspawn: its pool, with as many calls ahead as it does best with.
 
+use crate::measure::arrays::{self, NUMBERS};
 use crate::measure::repeat::percentile;
 use crate::measure::{processes, tasks, wake};
 use crate::part::{Part, pin};
 use crate::row::Outcome;
 use ::procspawn::{JoinHandle, Pool};
+use ipc_channel::ipc::IpcSharedMemory;
 use std::collections::VecDeque;
 use std::error::Error;
 use std::time::Duration;
@@ -44,15 +46,17 @@ fn one_by_one(pool: &Pool, task: fn(u64) -> u64, inputs: impl Iterator<Item = u6
 }
 
 /// No-op tasks, one by one.
-pub fn noop(part: &Part) -> Outcome {
-    let pool = pool(part, 2)?;
+pub fn noop<const WORKERS: usize>(part: &Part) -> Outcome {
+    let pool = pool(part, WORKERS)?;
     tasks::rate(part, 200, |numbers| one_by_one(&pool.0, tasks::noop, numbers))
 }
 
-/// Tasks of 50 µs, one by one.
-pub fn efficiency(part: &Part) -> Outcome {
+/// Tasks of so many microseconds, one by one.
+pub fn efficiency<const MICROSECONDS: u64>(part: &Part) -> Outcome {
     let pool = pool(part, 2)?;
-    tasks::efficiency(part, |loops, count| one_by_one(&pool.0, tasks::burn, (0..count).map(|_| loops)))
+    tasks::efficiency(part, MICROSECONDS, |loops, count| {
+        one_by_one(&pool.0, tasks::burn, (0..count).map(|_| loops))
+    })
 }
 
 fn call(part: &Part, percent: usize, pause: Duration) -> Outcome {
@@ -120,4 +124,33 @@ pub fn memory(part: &Part) -> Outcome {
     let pid = pool.0.spawn((), |()| tasks::who()).join()?;
     part.stage.set_figure(processes::private_kib(pid)?);
     Ok(())
+}
+
+fn numbers(memory: &IpcSharedMemory) -> &[f64] {
+    bytemuck::try_cast_slice(memory).expect("a mapping is aligned")
+}
+
+/// Numbers in its transport's shared memory, added up by a worker.
+pub fn sums(part: &Part) -> Outcome {
+    let pool = pool(part, 1)?;
+    let values: Vec<f64> = (0..NUMBERS).map(arrays::number).collect();
+    arrays::sums(part, || {
+        let memory = IpcSharedMemory::from_bytes(bytemuck::cast_slice(&values));
+        Ok(pool.0.spawn(memory, |memory| arrays::sum(numbers(&memory))).join()?)
+    })
+}
+
+/// The same, doubled, and back the same way.
+pub fn doubles(part: &Part) -> Outcome {
+    let pool = pool(part, 1)?;
+    let values: Vec<f64> = (0..NUMBERS).map(arrays::number).collect();
+    arrays::doubles(part, |take| {
+        let memory = IpcSharedMemory::from_bytes(bytemuck::cast_slice(&values));
+        let double = |memory: IpcSharedMemory| {
+            let doubled: Vec<f64> = numbers(&memory).iter().map(|value| 2.0 * value).collect();
+            IpcSharedMemory::from_bytes(bytemuck::cast_slice(&doubled))
+        };
+        take(numbers(&pool.0.spawn(memory, double).join()?));
+        Ok(())
+    })
 }

@@ -16,7 +16,10 @@ unsafe impl Sync for Counter {}
 
 impl Counter {
     fn new() -> Box<Counter> {
-        Box::new(Counter { mutex: UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER), count: UnsafeCell::new(0) })
+        Box::new(Counter {
+            mutex: UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER),
+            count: UnsafeCell::new(0),
+        })
     }
 
     fn add(&self, times: u32) {

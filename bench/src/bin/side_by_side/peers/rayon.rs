@@ -28,8 +28,8 @@ fn spawned(pool: &ThreadPool, results: &mut [u64], task: impl Fn(u64) -> u64 + S
 }
 
 /// No-op tasks, each spawned by itself.
-pub fn noop_spawned(part: &Part) -> Outcome {
-    let pool = pool(part, 2)?;
+pub fn noop_spawned<const WORKERS: usize>(part: &Part) -> Outcome {
+    let pool = pool(part, WORKERS)?;
     let mut results = vec![0; 10_000];
     tasks::rate(part, 10_000, |numbers| {
         let results = &mut results[..(numbers.end - numbers.start) as usize];
@@ -44,15 +44,16 @@ pub fn noop_map(part: &Part) -> Outcome {
         let chunk = ((numbers.end - numbers.start) as usize).div_ceil(8);
         let inputs: Vec<u64> = numbers.collect();
         let work = inputs.par_iter().with_min_len(chunk).with_max_len(chunk);
-        let results: Vec<u64> = pool.install(|| work.map(|&n| black_box(tasks::noop(black_box(n)))).collect());
+        let results: Vec<u64> =
+            pool.install(|| work.map(|&n| black_box(tasks::noop(black_box(n)))).collect());
         Ok(results.into_iter().fold(0, u64::wrapping_add))
     })
 }
 
-/// Tasks of 50 µs, each spawned by itself.
-pub fn efficiency(part: &Part) -> Outcome {
+/// Tasks of so many microseconds, each spawned by itself.
+pub fn efficiency<const MICROSECONDS: u64>(part: &Part) -> Outcome {
     let pool = pool(part, 2)?;
-    tasks::efficiency(part, |loops, count| {
+    tasks::efficiency(part, MICROSECONDS, |loops, count| {
         let mut results = vec![0; count as usize];
         Ok(spawned(&pool, &mut results, |_| tasks::burn(loops), 0))
     })

@@ -103,9 +103,12 @@ pub fn mpmc_batches(part: &Part) -> Outcome {
     crowd::processes(
         part,
         |crowd: Crowd<'_>| {
-            crowd.produce::<u64, 64>(part.number, |items| {
-                if queue.try_write_slice(items) { items.len() } else { 0 }
-            });
+            crowd.produce::<u64, 64>(
+                part.number,
+                |items| {
+                    if queue.try_write_slice(items) { items.len() } else { 0 }
+                },
+            );
             Ok(())
         },
         |crowd| {

@@ -35,10 +35,8 @@ fn rings<const N: usize>(part: &Part, capacity: usize) -> Result<Ends<N>, Box<dy
     part.stage.note(2 * me + 1).store(sender.memfd().as_file().as_raw_fd() as u64, Release);
     part.meet(0);
     let of_other = |word| part.stage.note(2 * (1 - me) + word).load(Acquire);
-    let ring = File::options()
-        .read(true)
-        .write(true)
-        .open(format!("/proc/{}/fd/{}", of_other(0), of_other(1)))?;
+    let ring =
+        File::options().read(true).write(true).open(format!("/proc/{}/fd/{}", of_other(0), of_other(1)))?;
     let receiver = Receiver::open(capacity, ring, unused_signal()?, unused_signal()?)?;
     part.meet(1);
     Ok((sender, receiver))
@@ -99,7 +97,11 @@ pub fn latency<T: Item, const N: usize>(part: &Part) -> Outcome {
         });
         number
     };
-    if part.number == 0 { pingpong::ask(part, 100, send, receive) } else { pingpong::answer(part, send, receive) }
+    if part.number == 0 {
+        pingpong::ask(part, 100, send, receive)
+    } else {
+        pingpong::answer(part, send, receive)
+    }
 }
 
 /// Ping-pong of large messages.
@@ -114,7 +116,11 @@ pub fn bulk_latency<const N: usize>(part: &Part) -> Outcome {
         });
         (count == 1).then(|| into.number())
     };
-    if part.number == 0 { pingpong::ask(part, 4, send, receive) } else { pingpong::answer(part, send, receive) }
+    if part.number == 0 {
+        pingpong::ask(part, 4, send, receive)
+    } else {
+        pingpong::answer(part, send, receive)
+    }
 }
 
 /// One to one: each message published by itself, or as many of a batch as lie in a row.

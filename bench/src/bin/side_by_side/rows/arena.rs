@@ -6,9 +6,13 @@ use crate::row::{Goal, Row, Unit};
 
 pub fn rows() -> Vec<Row> {
     vec![
-        Row::new("arena-blocks", "Arena, blocks of 64 B to 1 MiB allocated and freed, 2 processes", Unit::Rate)
-            .parts("skep", "slice_unfilled, first word written", 2, arena::churn)
-            .parts("mimalloc", "two threads of one process", 1, mimalloc::churn)
-            .goal(Goal::AtLeast(0.5, "mimalloc")),
+        Row::new(
+            "arena-blocks",
+            "Arena, blocks of 64 B to 1 MiB allocated and freed, 2 processes",
+            Unit::Rate,
+        )
+        .parts("skep", "slice_unfilled, first word written", 2, arena::churn)
+        .parts("mimalloc", "two threads of one process", 1, mimalloc::churn)
+        .goal(Goal::AtLeast(0.5, "mimalloc")),
     ]
 }

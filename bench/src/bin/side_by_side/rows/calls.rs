@@ -1,7 +1,8 @@
 //! How long one task takes there and back.
 
+use super::CROSSMIST;
 use crate::peers::skep::pool;
-use crate::peers::{bare, crossmist, procspawn, rayon};
+use crate::peers::{bare, procspawn, rayon};
 use crate::row::{Goal, Row, Unit};
 
 const HOPS: &str = "two futex hops";
@@ -12,14 +13,14 @@ pub fn rows() -> Vec<Row> {
             .parts("skep", "apply", 1, pool::call_median)
             .parts("rayon", "install, a thread of one process", 1, rayon::call_median)
             .parts("procspawn", "spawn, join", 1, procspawn::call_median)
-            .parts("crossmist", "request to a process that waits", 1, crossmist::call_median)
+            .absent("crossmist", CROSSMIST)
             .python("mp.Pool", "fork, apply", "pool call 50")
             .goal(Goal::Below(5.0)),
         Row::new("call-p99", "Pool, there and back, worker just busy, 99 %", Unit::Microseconds)
             .parts("skep", "apply", 1, pool::call_slowest)
             .parts("rayon", "install, a thread of one process", 1, rayon::call_slowest)
             .parts("procspawn", "spawn, join", 1, procspawn::call_slowest)
-            .parts("crossmist", "request to a process that waits", 1, crossmist::call_slowest)
+            .absent("crossmist", CROSSMIST)
             .python("mp.Pool", "fork, apply", "pool call 99")
             .goal(Goal::Below(100.0)),
         Row::new("call-asleep", "Pool, there and back, worker asleep, median", Unit::Microseconds)

@@ -14,11 +14,15 @@ pub fn rows() -> Vec<Row> {
             .boost("interprocess_mutex", 1, boost::uncontended)
             .goal(Goal::AtMost(1.5, PRIVATE))
             .goal(Goal::AtMost(1.0, "boost")),
-        Row::new("mutex-contended", "Mutex, from one taking to the next, by two processes", Unit::Nanoseconds)
-            .parts("skep", "lock", 2, lock::contended)
-            .parts(PRIVATE, "two threads", 1, pthread::contended)
-            .boost("interprocess_mutex", 2, boost::contended)
-            .goal(Goal::AtMost(1.5, PRIVATE))
-            .goal(Goal::AtMost(1.0, "boost")),
+        Row::new(
+            "mutex-contended",
+            "Mutex, from one taking to the next, by two processes",
+            Unit::Nanoseconds,
+        )
+        .parts("skep", "lock", 2, lock::contended)
+        .parts(PRIVATE, "two threads", 1, pthread::contended)
+        .boost("interprocess_mutex", 2, boost::contended)
+        .goal(Goal::AtMost(1.5, PRIVATE))
+        .goal(Goal::AtMost(1.0, "boost")),
     ]
 }

@@ -14,7 +14,12 @@ pub fn rows() -> Vec<Row> {
             .parts(PLAIN, "cached positions, bare u64", 2, bare::stream::<u64, 1>)
             .parts("shmem-ipc", "sharedring without signals", 2, shmem_ipc::stream::<u64, 8, 1>)
             .parts("shaq", "spsc", 2, shaq::spsc_stream::<u64>)
-            .parts("iceoryx2", "no overflow; refused messages are sent again at once", 2, iceoryx::stream::<u64>)
+            .parts(
+                "iceoryx2",
+                "no overflow; refused messages are sent again at once",
+                2,
+                iceoryx::stream::<u64>,
+            )
             .parts("rtrb", "threads of one process", 1, in_process::rtrb::<u64>)
             .goal(Goal::AtLeast(0.4, PLAIN))
             .goal(Goal::AtLeast(5.0, "shmem-ipc")),
@@ -23,7 +28,12 @@ pub fn rows() -> Vec<Row> {
             .parts(PLAIN, "cached positions, bare lines", 2, bare::stream::<Line, 1>)
             .parts("shmem-ipc", "sharedring without signals", 2, shmem_ipc::stream::<Line, 64, 1>)
             .parts("shaq", "spsc", 2, shaq::spsc_stream::<Line>)
-            .parts("iceoryx2", "no overflow; refused messages are sent again at once", 2, iceoryx::stream::<Line>)
+            .parts(
+                "iceoryx2",
+                "no overflow; refused messages are sent again at once",
+                2,
+                iceoryx::stream::<Line>,
+            )
             .parts("rtrb", "threads of one process", 1, in_process::rtrb::<Line>)
             .goal(Goal::AtLeast(0.8, PLAIN)),
         Row::new("stream-64-batch", "Pipe, 64 B in batches of 64, 1 to 1", Unit::Rate)

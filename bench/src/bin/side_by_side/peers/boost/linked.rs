@@ -1,9 +1,9 @@
 //! boost::interprocess: its message queue, tried until it succeeds, and its mutex. `cpp/boost.cpp` is the other half.
 
-use crate::peers::skep::queue::QUEUE;
 use crate::measure::crowd::{self, Crowd};
 use crate::measure::locks;
 use crate::part::Part;
+use crate::peers::skep::queue::QUEUE;
 use crate::row::Outcome;
 use std::ffi::{CString, c_char, c_void};
 

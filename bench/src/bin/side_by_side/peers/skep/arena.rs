@@ -39,9 +39,12 @@ pub fn descriptor_latency(part: &Part) -> Outcome {
         block.replace(Some(held));
         Some(n)
     };
-    if part.number == 0 { pingpong::ask(part, 100, send, receive) } else { pingpong::answer(part, send, receive) }
+    if part.number == 0 {
+        pingpong::ask(part, 100, send, receive)
+    } else {
+        pingpong::answer(part, send, receive)
+    }
 }
-
 
 /// Blocks allocated and freed by several processes.
 pub fn churn(part: &Part) -> Outcome {

@@ -1,6 +1,7 @@
 //! skep.
 
 pub mod arena;
+pub mod array;
 pub mod lock;
 pub mod memory;
 pub mod pipe;

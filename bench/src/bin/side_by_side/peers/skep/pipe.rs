@@ -35,7 +35,11 @@ pub fn latency<T: Item>(part: &Part) -> Outcome {
     let (mut sender, mut receiver) = pipes(part, 4096)?;
     let send = |n| sender.try_send(bytemuck::bytes_of(&T::of(n))).is_ok();
     let receive = || receiver.try_recv().ok().map(|message| read::<T>(&message));
-    if part.number == 0 { pingpong::ask(part, 100, send, receive) } else { pingpong::answer(part, send, receive) }
+    if part.number == 0 {
+        pingpong::ask(part, 100, send, receive)
+    } else {
+        pingpong::answer(part, send, receive)
+    }
 }
 
 /// Ping-pong with calls that sleep if nothing comes; it comes before they do.
@@ -43,7 +47,11 @@ pub fn blocking_latency(part: &Part) -> Outcome {
     let (mut sender, mut receiver) = pipes(part, 4096)?;
     let send = |n: u64| sender.send(bytemuck::bytes_of(&n)).is_ok();
     let receive = || receiver.recv().ok().map(|message| read::<u64>(&message));
-    if part.number == 0 { pingpong::ask(part, 100, send, receive) } else { pingpong::answer(part, send, receive) }
+    if part.number == 0 {
+        pingpong::ask(part, 100, send, receive)
+    } else {
+        pingpong::answer(part, send, receive)
+    }
 }
 
 /// Ping-pong of large messages that are copied into the pipe's room and out of it.
@@ -62,7 +70,11 @@ pub fn bulk_latency<const BYTES: usize>(part: &Part) -> Outcome {
         into.room().copy_from_slice(&message);
         Some(into.number())
     };
-    if part.number == 0 { pingpong::ask(part, 4, send, receive) } else { pingpong::answer(part, send, receive) }
+    if part.number == 0 {
+        pingpong::ask(part, 4, send, receive)
+    } else {
+        pingpong::answer(part, send, receive)
+    }
 }
 
 /// One to one through a pipe, message by message.

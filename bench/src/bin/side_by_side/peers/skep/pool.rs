@@ -58,8 +58,8 @@ fn one_by_one(pool: &Pool, task: Number, inputs: impl Iterator<Item = u64>) -> R
 }
 
 /// No-op tasks, submitted one by one and got in their order.
-pub fn noop_calls(part: &Part) -> Outcome {
-    let pool = pool(part, 2)?;
+pub fn noop_calls<const WORKERS: usize>(part: &Part) -> Outcome {
+    let pool = pool(part, WORKERS)?;
     tasks::rate(part, 10_000, |numbers| one_by_one(&pool, noop, numbers))
 }
 
@@ -83,16 +83,16 @@ pub fn noop_map(part: &Part) -> Outcome {
     })
 }
 
-/// Tasks of 50 µs, one by one.
-pub fn efficiency(part: &Part) -> Outcome {
+/// Tasks of so many microseconds, one by one.
+pub fn efficiency<const MICROSECONDS: u64>(part: &Part) -> Outcome {
     let pool = pool(part, 2)?;
-    tasks::efficiency(part, |loops, count| one_by_one(&pool, burn, (0..count).map(|_| loops)))
+    tasks::efficiency(part, MICROSECONDS, |loops, count| one_by_one(&pool, burn, (0..count).map(|_| loops)))
 }
 
-/// Tasks of 50 µs, one by one, results as they come.
-pub fn efficiency_unordered(part: &Part) -> Outcome {
+/// The same, results as they come.
+pub fn efficiency_unordered<const MICROSECONDS: u64>(part: &Part) -> Outcome {
     let pool = pool(part, 2)?;
-    tasks::efficiency(part, |loops, count| {
+    tasks::efficiency(part, MICROSECONDS, |loops, count| {
         let mut sum = 0_u64;
         for result in pool.imap_unordered(burn, (0..count).map(|_| loops)) {
             sum = sum.wrapping_add(result?);
