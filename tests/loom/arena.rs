@@ -326,6 +326,7 @@ fn a_merge_ends_where_the_arena_ends() {
         kill_at_every_step(2, |k| {
             let arena = Arena::new(4, 2, 0, 3);
             let [a, b, c] = [0, 1, 2].map(|n| arena.take_part(n));
+            shatter(&arena, &b); // so that it has begun to merge when it comes to the end
             let mortal = mortal(&arena, 0, k, move || a.grow(2));
             let whole = b.allocate(2);
             let was_killed = mortal.join().unwrap().is_none();
