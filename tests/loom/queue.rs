@@ -135,3 +135,27 @@ fn batches_are_put_whole_beside_another_producer() {
         explored
     });
 }
+
+/// Batches are put and taken at the same time, over a lap: what is got is what was put, whole and in order, however much of it.
+#[test]
+fn batches_keep_order_beside_batches_over_a_lap() {
+    report("batches beside batches over a lap, capacity 2", || {
+        explore(3, || {
+            let queue = Queue::<u64>::new(2, 2);
+            let (a, b) = (queue.peer(0), queue.peer(1));
+            let producer = spawn(move || {
+                let first = a.try_put_batch(&[1, 2]);
+                first + a.try_put_batch(&[3, 4])
+            });
+            let mut got = vec![];
+            for _ in 0..2 {
+                let mut some = [0; 2];
+                let n = b.try_get_batch(&mut some);
+                got.extend_from_slice(&some[..n]);
+            }
+            let put = producer.join().unwrap() as u64;
+            got.extend(std::iter::from_fn(|| b.try_get()));
+            assert_eq!(got, (1..=put).collect::<Vec<_>>());
+        })
+    });
+}
