@@ -40,6 +40,8 @@ pub use crate::lock::rwlock::model::{RwLock, RwLockPeer};
 pub use crate::lock::semaphore::model::{Semaphore, SemaphorePeer};
 pub use crate::pipe::model::{Pipe, Receiver, Sender};
 pub use crate::queue::model::{Lease, Peer, Queue};
+#[doc(hidden)]
+pub use crate::sync::biased::model::{Leaf, Root};
 pub use world::World;
 
 pub use crate::sync::loom::{AtomicU32, AtomicU64, Cell, fence, futex_wait, futex_wake};

@@ -9,6 +9,7 @@ mod arena;
 mod arena_carriers;
 mod arena_sharing;
 mod barrier;
+mod biased;
 mod condvar;
 mod event;
 mod once;

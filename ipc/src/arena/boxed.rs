@@ -87,7 +87,7 @@ impl<S: Shareable + ?Sized> ShmBox<S> {
     /// # Errors
     /// [`AllocError::Full`] if there is no memory for the reference, which takes the smallest block; what was to be shared is freed then.
     pub fn share(self) -> Result<ShmArc<S>, AllocError> {
-        let core = self.owned.core().clone();
+        let core = self.owned.core().leaf();
         if !core.is_own() {
             return Err(AllocError::Forked);
         }
@@ -117,7 +117,7 @@ impl<S: Shareable + ?Sized> ShmBox<S> {
     /// [`DescriptorError`] says what is wrong with it.
     pub fn from_descriptor(arena: &Arena, descriptor: &Descriptor) -> Result<Self, DescriptorError> {
         let Lead { block, len, .. } = descriptor::take::<S>(arena.core(), descriptor, Hold::Alone)?;
-        Ok(ShmBox::new(Owned::new(arena.core().clone(), block), len))
+        Ok(ShmBox::new(Owned::new(arena.core().leaf(), block), len))
     }
 }
 

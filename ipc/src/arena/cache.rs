@@ -1,9 +1,10 @@
 //! A handle's cache: where free blocks were when it last freed or looked for some. Hints of its own, which no other process sees.
 
 use super::word::MAX_ORDER;
+use crate::sync::thread_tag;
 use std::cell::UnsafeCell;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 const ORDERS: usize = MAX_ORDER as usize + 1;
 /// The most indices of one order.
@@ -54,30 +55,54 @@ impl Stacks {
     }
 }
 
-/// The stacks, used by one thread at a time; another one that comes meanwhile does without.
+/// The stacks: one set for the thread that comes first, for which they cost no atomic operation, and one for all others, of whom one at a time has it; another one
+/// that comes meanwhile does without.
 pub(super) struct Cache {
+    /// Whose the first set is; 0: nobody's yet.
+    thread: AtomicU64,
+    of_the_thread: UnsafeCell<Stacks>,
     in_use: AtomicBool,
-    stacks: UnsafeCell<Stacks>,
+    of_others: UnsafeCell<Stacks>,
 }
 
-// SAFETY: `in_use` gives the stacks to one thread at a time.
+// SAFETY: a set is used by one thread at a time: by the one whose it is, or by the one that has set `in_use`.
 unsafe impl Sync for Cache {}
 
 impl Cache {
     pub(super) fn new() -> Self {
-        let stacks = Stacks { indices: [[0; DEPTH]; ORDERS], lengths: [0; ORDERS], near: [0; ORDERS] };
-        Cache { in_use: AtomicBool::new(false), stacks: UnsafeCell::new(stacks) }
+        let stacks = || {
+            UnsafeCell::new(Stacks { indices: [[0; DEPTH]; ORDERS], lengths: [0; ORDERS], near: [0; ORDERS] })
+        };
+        let (of_the_thread, of_others) = (stacks(), stacks());
+        Cache { thread: AtomicU64::new(0), of_the_thread, in_use: AtomicBool::new(false), of_others }
     }
 
     /// Runs `f` on the stacks, unless another thread does. `f` does not come back here.
     #[inline]
     pub(super) fn with<R>(&self, f: impl FnOnce(&mut Stacks) -> R) -> Option<R> {
+        if self.thread.load(Relaxed) == thread_tag() {
+            // SAFETY: they are this thread's.
+            return Some(f(unsafe { &mut *self.of_the_thread.get() }));
+        }
+        self.with_others(f)
+    }
+
+    fn with_others<R>(&self, f: impl FnOnce(&mut Stacks) -> R) -> Option<R> {
+        if self.thread.compare_exchange(0, thread_tag(), Relaxed, Relaxed).is_ok() {
+            // SAFETY: they are this thread's from now on.
+            return Some(f(unsafe { &mut *self.of_the_thread.get() }));
+        }
         if self.in_use.swap(true, Acquire) {
             return None;
         }
         // SAFETY: this thread has set `in_use`, so nobody else is in here.
-        let result = f(unsafe { &mut *self.stacks.get() });
+        let result = f(unsafe { &mut *self.of_others.get() });
         self.in_use.store(false, Release);
         Some(result)
+    }
+
+    /// All stacks, when nobody else is there any more.
+    pub(super) fn all(&mut self) -> [&mut Stacks; 2] {
+        [self.of_the_thread.get_mut(), self.of_others.get_mut()]
     }
 }

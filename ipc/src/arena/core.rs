@@ -362,12 +362,12 @@ impl Drop for Core {
             }
         }
         // What the cache remembers is for everybody.
-        self.cache.with(|stacks| {
+        for stacks in self.cache.all() {
             for order in 0..=MAX_ORDER {
                 while let Some(index) = stacks.pop(order) {
                     self.hints.set(order, index);
                 }
             }
-        });
+        }
     }
 }

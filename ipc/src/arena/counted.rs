@@ -10,6 +10,7 @@ use super::packing::{self, Handle};
 use super::shareable::Shareable;
 use super::sharing::Uncounted;
 use super::unpacking;
+use crate::sync::biased::Leaf;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::marker::PhantomData;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 ///
 /// Through a queue or a task one *moves*: send a clone to keep one.
 pub struct ShmArc<S: Shareable + ?Sized> {
-    core: Arc<Core>,
+    core: Leaf<Core>,
     reference: Block,
     data: u32,
     len: usize,
@@ -38,7 +39,7 @@ unsafe impl<S: Shareable + ?Sized> Sync for ShmArc<S> {}
 
 impl<S: Shareable + ?Sized> ShmArc<S> {
     /// For a reference that is counted, to a block whose first `len` items are an `S`.
-    pub(super) fn new(core: Arc<Core>, reference: Block, data: u32, len: usize) -> Self {
+    pub(super) fn new(core: Leaf<Core>, reference: Block, data: u32, len: usize) -> Self {
         ShmArc { core, reference, data, len, _value: PhantomData }
     }
 
@@ -52,7 +53,7 @@ impl<S: Shareable + ?Sized> ShmArc<S> {
         }
         let full = AllocError::Full { bytes: self.core.plan().block_bytes(0) };
         match self.core.refer_again(self.data) {
-            Ok(Some(reference)) => Ok(ShmArc::new(self.core.clone(), reference, self.data, self.len)),
+            Ok(Some(reference)) => Ok(ShmArc::new(self.core.leaf(), reference, self.data, self.len)),
             Ok(None) | Err(Uncounted::TooMany) => Err(full),
             Err(Uncounted::Corrupt) => Err(AllocError::Corrupt),
         }
@@ -81,7 +82,7 @@ impl<S: Shareable + ?Sized> ShmArc<S> {
     /// [`DescriptorError`] says what is wrong with it.
     pub fn from_descriptor(arena: &Arena, descriptor: &Descriptor) -> Result<Self, DescriptorError> {
         let Lead { block, data, len } = descriptor::take::<S>(arena.core(), descriptor, Hold::Counted)?;
-        Ok(ShmArc::new(arena.core().clone(), block, data, len))
+        Ok(ShmArc::new(arena.core().leaf(), block, data, len))
     }
 }
 

@@ -15,8 +15,8 @@ use super::packing::{self, Cargo};
 use super::sharing::Takers;
 use super::unpacking::Table;
 use super::word::Phase;
+use crate::sync::biased::{Leaf, Shared};
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 /// The blocks that a value's handles have sent. Dropping this gives them back to the handles, or frees them if the value was surrendered.
 #[doc(hidden)]
@@ -51,7 +51,7 @@ impl Freight {
 /// Blocks that were taken out of a carrier. Those that no value has got are freed when this is dropped.
 #[doc(hidden)]
 pub struct Taken {
-    core: Arc<Core>,
+    core: Leaf<Core>,
     /// In the order of the table; an entry that led nowhere has no block.
     blocks: VecDeque<(u64, Option<(Block, Phase)>)>,
 }
@@ -91,7 +91,7 @@ impl Drop for Taken {
 /// The blocks of a table in a carrier's place that is the caller's. Those that no handle has are freed when this is dropped.
 #[doc(hidden)]
 pub struct Lading<'a> {
-    core: &'a Arc<Core>,
+    core: &'a Shared<Core>,
     table: Table,
 }
 
@@ -141,6 +141,6 @@ impl Arena {
     #[doc(hidden)]
     pub fn take_sent(&self, table: impl Iterator<Item = u64>) -> Taken {
         let take = |entry: u64| self.core().blocks().take(entry as u32, (entry >> 32) as u32, Takers::One);
-        Taken { core: self.core().clone(), blocks: table.map(|entry| (entry, take(entry))).collect() }
+        Taken { core: self.core().leaf(), blocks: table.map(|entry| (entry, take(entry))).collect() }
     }
 }

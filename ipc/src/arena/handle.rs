@@ -12,16 +12,14 @@ use super::string::ShmString;
 use super::vec::ShmVec;
 use super::word::{MAX_PEERS, Phase, Word};
 use crate::error::Error;
-use crate::header::PAGE_BYTES;
 use crate::segment::{Segment, open_or_create};
+use crate::sync::biased::{Root, Shared};
 use crate::sync::{AtomicU64, Relaxed};
 use crate::sys::{self, Advice};
-use crate::wait::Until;
 use bytemuck::Pod;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How many participants an arena is made for, if nothing is said.
@@ -57,7 +55,7 @@ const PEERS: usize = 128;
 /// ```
 #[derive(Clone)]
 pub struct Arena {
-    core: Arc<Core>,
+    core: Root<Core>,
     patience: Option<Duration>,
 }
 
@@ -260,7 +258,8 @@ impl Arena {
     }
 
     fn join(segment: Segment, custody: Custody) -> Result<Self, Error> {
-        Ok(Arena { core: Arc::new(Core::join(Ground::of(segment, custody)?)?), patience: None })
+        let core = Core::join(Ground::of(segment, custody)?)?;
+        Ok(Arena { core: Root::new(core, Core::is_own), patience: None })
     }
 
     /// The same handle, whose calls wait for memory up to `timeout` where this one's say that the arena is full.
@@ -268,38 +267,16 @@ impl Arena {
         Arena { core: self.core.clone(), patience: Some(timeout) }
     }
 
-    /// The handle of a participant that is there already.
-    pub(super) fn of(core: Arc<Core>) -> Self {
-        Arena { core, patience: None }
-    }
-
     #[inline]
-    pub(crate) fn core(&self) -> &Arc<Core> {
+    pub(crate) fn core(&self) -> &Shared<Core> {
         &self.core
     }
 
     // --- allocation ------------------------------------------------------------------------------------------------
 
+    #[inline]
     fn block(&self, bytes: Option<usize>, align: usize) -> Result<Owned, AllocError> {
-        let (core, plan) = (&self.core, self.core.plan());
-        if !core.is_own() {
-            return Err(AllocError::Forked);
-        }
-        // Blocks are aligned to their size, in a memory that is aligned to a page.
-        if !align.is_power_of_two() || align as u64 > PAGE_BYTES {
-            return Err(AllocError::Alignment { align });
-        }
-        let largest = plan.block_bytes(plan.granules.ilog2());
-        let too_large = AllocError::TooLarge { bytes: bytes.unwrap_or(usize::MAX), largest };
-        let bytes = bytes.ok_or(too_large)?;
-        let order = plan.order(bytes, align).ok_or(too_large)?;
-        let block = match self.patience {
-            None => core.allocate(order),
-            Some(timeout) => {
-                core.allocate(order).or_else(|| core.allocate_until(order, Until::after(timeout), || false))
-            }
-        };
-        Ok(Owned::new(core.clone(), block.ok_or(AllocError::Full { bytes })?))
+        Owned::allocate(&self.core, bytes, align, self.patience)
     }
 
     /// Moves a value into the arena.
@@ -374,7 +351,7 @@ impl Arena {
     /// # Errors
     /// [`AllocError`].
     pub fn vec<T: Pod>(&self, capacity: usize) -> Result<ShmVec<T>, AllocError> {
-        Ok(ShmVec::new(self.clone(), self.slice_unfilled(capacity)?))
+        Ok(ShmVec::new(self.slice_unfilled(capacity)?, self.patience))
     }
 
     /// Copies a text into the arena.

@@ -2,26 +2,53 @@
 
 use super::blocks::Block;
 use super::core::Core;
+use super::error::AllocError;
 use super::packing::{self, Scope};
 use super::unpacking;
+use crate::header::PAGE_BYTES;
+use crate::sync::biased::{Leaf, Shared};
+use crate::wait::Until;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::time::Duration;
 
 /// A block that a handle has. Dropping it frees the block, if it still is this process's: one that was sent meanwhile is its receiver's.
 pub(super) struct Owned {
-    core: Arc<Core>,
+    core: Leaf<Core>,
     block: Block,
 }
 
 impl Owned {
     /// For a block that is held by `core`, or that lies in a carrier's place which the caller has leased.
     #[inline]
-    pub(super) fn new(core: Arc<Core>, block: Block) -> Self {
+    pub(super) fn new(core: Leaf<Core>, block: Block) -> Self {
         Owned { core, block }
     }
 
+    /// Takes a block of so many bytes (`None`: more than there can be), waiting up to `patience` for memory.
     #[inline]
-    pub(super) fn core(&self) -> &Arc<Core> {
+    pub(super) fn allocate(
+        core: &Shared<Core>,
+        bytes: Option<usize>,
+        align: usize,
+        patience: Option<Duration>,
+    ) -> Result<Owned, AllocError> {
+        if !core.is_own() {
+            return Err(AllocError::Forked);
+        }
+        // Blocks are aligned to their size, in a memory that is aligned to a page.
+        if !align.is_power_of_two() || align as u64 > PAGE_BYTES {
+            return Err(AllocError::Alignment { align });
+        }
+        let order =
+            bytes.and_then(|bytes| core.plan().order(bytes, align)).ok_or_else(|| too_large(core, bytes))?;
+        let block =
+            core.allocate(order).or_else(|| core.allocate_until(order, Until::after(patience?), || false));
+        let full = || AllocError::Full { bytes: bytes.unwrap_or(usize::MAX) };
+        Ok(Owned::new(core.leaf(), block.ok_or_else(full)?))
+    }
+
+    #[inline]
+    pub(super) fn core(&self) -> &Shared<Core> {
         &self.core
     }
 
@@ -57,8 +84,17 @@ impl Drop for Owned {
     }
 }
 
+#[cold]
+fn too_large(core: &Core, bytes: Option<usize>) -> AllocError {
+    let plan = core.plan();
+    AllocError::TooLarge {
+        bytes: bytes.unwrap_or(usize::MAX),
+        largest: plan.block_bytes(plan.granules.ilog2()),
+    }
+}
+
 /// Whether the block of a handle that is dropped is a carrier's: that of a value that is being sent, or goes back.
 #[inline]
-pub(super) fn is_carried(core: &Arc<Core>, block: Block) -> bool {
+pub(super) fn is_carried(core: &Shared<Core>, block: Block) -> bool {
     Scope::is_any() && (packing::note_surrender(core, block) || unpacking::put_back(core, block))
 }

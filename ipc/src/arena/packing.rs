@@ -10,9 +10,9 @@ use super::core::Core;
 use super::descriptor::Hold;
 use super::error::EncodeError;
 use super::word::Phase;
+use crate::sync::biased::{Leaf, Shared};
 use serde::{Serialize, Serializer, ser};
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
 
 pub(super) const HOMELESS: &str =
     "a handle of shared memory travels through the queues and tasks of its arena only";
@@ -48,14 +48,14 @@ impl Drop for Scope {
 
 /// What is known of a handle that is encoded.
 pub(super) struct Handle<'a> {
-    pub(super) core: &'a Arc<Core>,
+    pub(super) core: &'a Shared<Core>,
     pub(super) block: Block,
     pub(super) hold: Hold,
 }
 
 /// A block that was marked as sent.
 struct Sent {
-    core: Arc<Core>,
+    core: Leaf<Core>,
     /// As its handle knows it.
     held: Block,
     block: Block,
@@ -123,10 +123,10 @@ impl Drop for Surrender<'_> {
 }
 
 /// Notes that a handle is dropped whose block was sent by a value that is being surrendered; false: it is none.
-pub(super) fn note_surrender(core: &Arc<Core>, held: Block) -> bool {
+pub(super) fn note_surrender(core: &Shared<Core>, held: Block) -> bool {
     SURRENDERING.with_borrow_mut(|sent| {
         let mut sent = sent.iter_mut().flatten();
-        let it = sent.find(|sent| sent.held == held && !sent.is_surrendered && Arc::ptr_eq(&sent.core, core));
+        let it = sent.find(|sent| sent.held == held && !sent.is_surrendered && sent.core.is(core));
         it.map(|sent| sent.is_surrendered = true).is_some()
     })
 }
@@ -190,7 +190,7 @@ pub(super) fn pack<Z: Serializer>(
         let (held, phase) = (handle.block, handle.hold.phase());
         let Some(block) = handle.core.send(held, phase) else { return Err(fail(EncodeError::Sent)) };
         let sent = &mut packing.cargo.0;
-        sent.push(Sent { core: handle.core.clone(), held, block, phase, is_surrendered: false });
+        sent.push(Sent { core: handle.core.leaf(), held, block, phase, is_surrendered: false });
         Ok(sent.len() as u32 - 1)
     })?;
     (number, kind, len as u64).serialize(serializer)

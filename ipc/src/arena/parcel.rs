@@ -13,13 +13,13 @@ use super::packing::{self, Cargo};
 use super::sharing::Takers;
 use super::unpacking::Table;
 use super::word::Phase;
+use crate::sync::biased::{Leaf, Shared};
 use crate::wait::Until;
 use bytemuck::{Pod, Zeroable};
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::ptr::NonNull;
-use std::sync::Arc;
 
 /// The bytes that a parcel carries by itself.
 pub(crate) const INLINE: usize = 40;
@@ -48,7 +48,7 @@ fn table_offset(len: usize) -> usize {
 
 /// A value that is encoded and not yet a carrier's: dropping it undoes everything.
 pub(crate) struct Packed {
-    core: Arc<Core>,
+    core: Leaf<Core>,
     parcel: Parcel,
     message: Option<Block>,
     cargo: Cargo,
@@ -58,7 +58,7 @@ impl Packed {
     /// Encodes a value for the carriers of an arena; `hint` says how many bytes it may take. Waits until `until` for memory, if there is an until, and no
     /// longer than until `is_over`.
     pub(crate) fn new(
-        core: &Arc<Core>,
+        core: &Shared<Core>,
         value: &impl Serialize,
         hint: usize,
         until: Option<Until>,
@@ -129,7 +129,7 @@ impl Drop for Packed {
 
 /// Where a value is encoded: inline as long as it fits, then in a block, then in a larger one.
 struct Sink<'a> {
-    core: &'a Arc<Core>,
+    core: &'a Shared<Core>,
     hint: usize,
     len: usize,
     inline: [u8; INLINE],
@@ -140,7 +140,7 @@ struct Sink<'a> {
 }
 
 impl<'a> Sink<'a> {
-    fn new(core: &'a Arc<Core>, hint: usize) -> Self {
+    fn new(core: &'a Shared<Core>, hint: usize) -> Self {
         Sink { core, hint, len: 0, inline: [0; INLINE], block: None, is_starved: false, failure: None }
     }
 
@@ -208,7 +208,7 @@ impl<'a> Sink<'a> {
     }
 
     /// Adds the table, and marks the block as sent.
-    fn finish(&mut self, core: &Arc<Core>, cargo: Cargo) -> Result<Packed, EncodeError> {
+    fn finish(&mut self, core: &Shared<Core>, cargo: Cargo) -> Result<Packed, EncodeError> {
         let (len, handles) = (self.len, cargo.entries().len());
         let too_large = || EncodeError::TooLarge { largest: u32::MAX as usize };
         let length = u32::try_from(len).map_err(|_| too_large())?;
@@ -222,7 +222,7 @@ impl<'a> Sink<'a> {
         let mut parcel =
             Parcel { len: length, handles: NO_BLOCK, index: 0, generation: 0, bytes: self.inline };
         let Some(block) = self.block else {
-            return Ok(Packed { core: core.clone(), parcel, message: None, cargo });
+            return Ok(Packed { core: core.leaf(), parcel, message: None, cargo });
         };
         // It may have got a block as large as the value before needed.
         let order = core.plan().order(bytes, 1).unwrap_or(block.order);
@@ -244,7 +244,7 @@ impl<'a> Sink<'a> {
             bytes: [0; INLINE],
             ..parcel
         };
-        Ok(Packed { core: core.clone(), parcel, message: Some(sent), cargo })
+        Ok(Packed { core: core.leaf(), parcel, message: Some(sent), cargo })
     }
 }
 
@@ -291,7 +291,7 @@ impl Parcel {
     /// Decodes the value of a parcel in a carrier's place that the caller has leased, into `unpacked`, which knows what was taken also if user code panics.
     pub(crate) fn unpack<T: DeserializeOwned>(
         &self,
-        core: &Arc<Core>,
+        core: &Shared<Core>,
         unpacked: &mut Unpacked,
     ) -> Result<T, String> {
         if self.handles == NO_BLOCK {
@@ -375,7 +375,7 @@ impl Unpacked {
     }
 
     /// Drops the value that was decoded; says whether all of it is back in the carrier's place. If not, a handle was moved elsewhere.
-    pub(crate) fn take_back(&mut self, core: &Arc<Core>, drop_value: impl FnOnce()) -> bool {
+    pub(crate) fn take_back(&mut self, core: &Shared<Core>, drop_value: impl FnOnce()) -> bool {
         let _ = self.table.within(core, || {
             drop_value();
             Ok(())

@@ -11,16 +11,16 @@ use super::packing::{HOMELESS, Scope};
 use super::shareable::Shareable;
 use super::sharing::Takers;
 use super::word::{Phase, Word};
+use crate::sync::biased::{Leaf, Shared};
 use serde::{Deserialize, Deserializer, de};
 use std::cell::RefCell;
-use std::sync::Arc;
 
 thread_local! {
     static UNPACKING: RefCell<Option<Unpacking>> = const { RefCell::new(None) };
 }
 
 struct Unpacking {
-    core: Arc<Core>,
+    core: Leaf<Core>,
     blocks: Vec<Lying>,
     error: Option<String>,
 }
@@ -46,14 +46,14 @@ impl Table {
     /// Runs `work`, in which handles of these blocks are made or dropped. What is wrong with one goes before what `work` says.
     pub(crate) fn within<R>(
         &mut self,
-        core: &Arc<Core>,
+        core: &Shared<Core>,
         work: impl FnOnce() -> Result<R, String>,
     ) -> Result<R, String> {
         if self.0.is_empty() {
             return work();
         }
         let _scope = Scope::enter();
-        let here = Unpacking { core: core.clone(), blocks: std::mem::take(&mut self.0), error: None };
+        let here = Unpacking { core: core.leaf(), blocks: std::mem::take(&mut self.0), error: None };
         let end = End { table: self, outer: UNPACKING.replace(Some(here)) };
         let result = work();
         end.error().map_or(result, Err)
@@ -107,12 +107,12 @@ impl Drop for End<'_> {
 pub(super) fn unpack<'de, S: Shareable + ?Sized, D: Deserializer<'de>>(
     deserializer: D,
     hold: Hold,
-) -> Result<(Arc<Core>, Lead), D::Error> {
+) -> Result<(Leaf<Core>, Lead), D::Error> {
     let (number, kind, len) = <(u32, u64, u64)>::deserialize(deserializer)?;
     UNPACKING.with_borrow_mut(|unpacking| {
         let here = unpacking.as_mut().ok_or_else(|| de::Error::custom(HOMELESS))?;
         let lead = here.lead::<S>(number as usize, kind, len, hold);
-        lead.map(|lead| (here.core.clone(), lead)).map_err(|reason| {
+        lead.map(|lead| (here.core.leaf(), lead)).map_err(|reason| {
             let told = de::Error::custom(&reason);
             here.error.get_or_insert(reason);
             told
@@ -147,9 +147,9 @@ impl Unpacking {
 }
 
 /// Puts the block of a handle that is dropped back into its carrier's place, if that is held by a scope of this thread; false: it is not.
-pub(super) fn put_back(core: &Arc<Core>, block: Block) -> bool {
+pub(super) fn put_back(core: &Shared<Core>, block: Block) -> bool {
     UNPACKING.with_borrow_mut(|here| {
-        let Some(here) = here.as_mut().filter(|here| Arc::ptr_eq(&here.core, core)) else { return false };
+        let Some(here) = here.as_mut().filter(|here| here.core.is(core)) else { return false };
         let is_it = |lying: &&mut Lying| lying.out.is_some_and(|(out, _)| out == block);
         let Some(lying) = here.blocks.iter_mut().find(is_it) else { return false };
         let is_back = lying.out.is_some_and(|(block, phase)| core.blocks().put_back(block, phase));

@@ -3,11 +3,12 @@
 use super::boxed::{ShmBox, ShmSlice};
 use super::counted::ShmArc;
 use super::error::AllocError;
-use super::handle::Arena;
+use super::owned::Owned;
 use bytemuck::Pod;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 /// A vector of plain values in shared memory that one process owns: what `Vec` is on the heap.
 ///
@@ -23,14 +24,15 @@ use std::ops::{Deref, DerefMut};
 /// ```
 pub struct ShmVec<T: Pod> {
     block: ShmBox<[T]>,
-    arena: Arena,
+    /// How long it waits for memory.
+    patience: Option<Duration>,
 }
 
 impl<T: Pod> ShmVec<T> {
     /// An empty one with a block's room.
-    pub(super) fn new(arena: Arena, mut block: ShmBox<[T]>) -> Self {
+    pub(super) fn new(mut block: ShmBox<[T]>, patience: Option<Duration>) -> Self {
         block.set_len(0);
-        ShmVec { block, arena }
+        ShmVec { block, patience }
     }
 
     /// How many values it has room for without moving.
@@ -105,7 +107,9 @@ impl<T: Pod> ShmVec<T> {
 
     #[cold]
     fn grow(&mut self, len: usize) -> Result<(), AllocError> {
-        let mut larger = self.arena.slice_unfilled::<T>(len)?;
+        let (core, bytes) = (self.block.owned().core(), len.checked_mul(size_of::<T>()));
+        let larger = Owned::allocate(core, bytes, align_of::<T>(), self.patience)?;
+        let mut larger = ShmBox::<[T]>::new(larger, len);
         larger[..self.block.len()].copy_from_slice(&self.block);
         larger.set_len(self.block.len());
         self.block = larger;
@@ -170,8 +174,6 @@ impl<T: Pod> Serialize for ShmVec<T> {
 /// Only within a queue or a task of its arena.
 impl<'de, T: Pod> Deserialize<'de> for ShmVec<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let block = ShmBox::<[T]>::deserialize(deserializer)?;
-        let arena = Arena::of(block.owned().core().clone());
-        Ok(ShmVec { block, arena })
+        Ok(ShmVec { block: ShmBox::<[T]>::deserialize(deserializer)?, patience: None })
     }
 }

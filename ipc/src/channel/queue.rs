@@ -11,6 +11,7 @@ use crate::peer::{Entry, vacate};
 use crate::queue::leasing::Delivery;
 use crate::queue::port::Port;
 use crate::segment::open_or_create;
+use crate::sync::biased::Leaf;
 use crate::wait::{Until, WaitWord};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,7 +19,6 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The name of the queue in an arena that was made for it alone.
@@ -84,7 +84,7 @@ impl Drop for End {
 struct Place {
     at: directory::Place,
     entry: &'static Entry,
-    core: Arc<Core>,
+    core: Leaf<Core>,
 }
 
 impl Drop for Place {
@@ -186,7 +186,7 @@ impl<T> Queue<T> {
     fn join(arena: Arena, place: directory::Place) -> Self {
         let Joined { ring, entry, joiners } = directory::join(arena.core(), place);
         let port = Port::new(ring, arena.core().segment().clone());
-        let entry = Place { at: place, entry, core: arena.core().clone() };
+        let entry = Place { at: place, entry, core: arena.core().leaf() };
         let end = End { port, joiners, arena };
         Queue { end, entry, hint: Cell::new(0), _values: PhantomData }
     }

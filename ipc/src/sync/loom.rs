@@ -27,6 +27,21 @@ pub(crate) fn heavy_fence() -> bool {
     true
 }
 
+/// A number that no other thread has. Never zero.
+pub(crate) fn thread_tag() -> u64 {
+    static LAST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    TAG.with(|tag| {
+        if tag.get() == 0 {
+            tag.set(LAST.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+        tag.get()
+    })
+}
+
+loom::thread_local! {
+    static TAG: std::cell::Cell<u64> = std::cell::Cell::new(0);
+}
+
 /// Makes loom consider every order of two accesses to a word, loads included.
 ///
 /// Loom reorders an access with the *last* one to the same object only. A thread that loads a word and then stores to it hides with its own load
@@ -87,6 +102,11 @@ macro_rules! atomic {
                 } else {
                     Ok(current)
                 }
+            }
+
+            /// Adds to it, wrapping; gives what it was. A dead process reads 0.
+            pub fn fetch_add(&self, value: $value, order: Ordering) -> $value {
+                if self.step() { self.0.fetch_add(value, order) } else { 0 }
             }
         }
     };

@@ -5,6 +5,7 @@
 
 #[cfg(not(loom))]
 mod asymmetric;
+pub(crate) mod biased;
 #[cfg(not(loom))]
 mod real;
 #[cfg(not(loom))]

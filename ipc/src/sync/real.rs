@@ -7,7 +7,25 @@ pub(crate) use std::thread::yield_now;
 use crate::sys;
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+
+thread_local! {
+    static TAG: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// A number that no other thread of this process has or had. Never zero.
+#[inline]
+pub(crate) fn thread_tag() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let tag = TAG.get();
+    if tag != 0 {
+        return tag;
+    }
+    let tag = LAST.fetch_add(1, Relaxed) + 1;
+    TAG.set(tag);
+    tag
+}
 
 /// Payload bytes in shared memory, which the protocol gives to one process at a time.
 ///
