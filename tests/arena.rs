@@ -96,5 +96,7 @@ fn a_type_that_wants_more_than_the_alignment_of_a_page_is_refused() {
     assert_eq!(arena.free_bytes(), 1 << 20);
     let pages: Vec<_> = (0..20).map(|n| arena.boxed(PageAligned([n; 4096])).unwrap()).collect();
     assert!(pages.iter().enumerate().all(|(n, page)| page.0 == [n as u8; 4096]));
-    assert!((0..20).all(|_| arena.slice_aligned::<u8>(1, 4096).unwrap().as_ptr().addr() % 4096 == 0));
+    assert!(
+        (0..20).all(|_| arena.slice_aligned::<u8>(1, 4096).unwrap().as_ptr().addr().is_multiple_of(4096))
+    );
 }
