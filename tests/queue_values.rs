@@ -1,6 +1,7 @@
 //! The queue of any values.
 
-use skep::{Arena, Queue, RecvValueError, ShmArc, ShmBox, ShmString, ShmVec};
+use skep::{Arena, Queue, RecvValueError, SendValueError, ShmArc, ShmBox, ShmString, ShmVec};
+use std::collections::VecDeque;
 
 #[test]
 fn handles_move_through_a_queue_wherever_they_are_in_a_value() {
@@ -53,4 +54,36 @@ fn a_dropped_lease_gives_the_value_back_whole() {
     let mut vec = lease.ack().unwrap();
     vec.push(4).unwrap();
     assert_eq!(vec[..], [1, 2, 3, 4]);
+}
+
+#[test]
+fn batches_are_put_and_taken_in_order_and_what_has_no_room_stays() {
+    let mut queue = Queue::<Vec<u8>>::new(4).unwrap();
+    let mut values: VecDeque<_> = (0..6_u8).map(|n| vec![n; 100]).collect();
+    assert_eq!(queue.try_put_batch(&mut values).unwrap(), 4);
+    assert_eq!(values, [[4; 100], [5; 100]]);
+    let full = queue.try_put_batch(&mut values).unwrap_err();
+    assert!(matches!(&full, SendValueError::Full(value) if value == &[4; 100]), "{full}");
+    assert_eq!(values, [[5; 100]]);
+    let mut got = Vec::new();
+    assert_eq!(queue.get_batch(&mut got, 3).unwrap(), 3);
+    assert_eq!(queue.put_batch(&mut values).unwrap(), 1);
+    assert_eq!(queue.try_get_batch(&mut got, 9).unwrap(), 2);
+    assert_eq!(got, [[0; 100], [1; 100], [2; 100], [3; 100], [5; 100]]);
+    assert!(matches!(queue.try_get_batch(&mut got, 1), Err(RecvValueError::Empty)));
+    assert_eq!((queue.get_batch(&mut got, 0).unwrap(), queue.try_get_with(|_| ()).is_err()), (0, true));
+}
+
+#[test]
+fn a_closed_queue_hands_back_the_value_of_a_batch_that_it_refuses() {
+    let mut queue = Queue::<String>::new(4).unwrap();
+    queue.put("before".into()).unwrap();
+    queue.close();
+    let mut values: VecDeque<_> = ["one", "two"].map(String::from).into();
+    let closed = queue.put_batch(&mut values).unwrap_err();
+    assert!(matches!(&closed, SendValueError::Closed(value) if value == "one"), "{closed}");
+    assert_eq!(values, ["two"]);
+    let mut got = Vec::new();
+    assert_eq!(queue.get_batch(&mut got, 5).unwrap(), 1);
+    assert!(matches!(queue.get_batch(&mut got, 5), Err(RecvValueError::Closed)));
 }

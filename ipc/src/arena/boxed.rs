@@ -59,6 +59,11 @@ impl<S: Shareable + ?Sized> ShmBox<S> {
         ShmBox { owned, len, _value: PhantomData }
     }
 
+    /// The block, and how many items of it are in use.
+    pub(super) fn into_parts(self) -> (Owned, usize) {
+        (self.owned, self.len)
+    }
+
     pub(super) fn owned(&self) -> &Owned {
         &self.owned
     }

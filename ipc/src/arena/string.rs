@@ -1,5 +1,6 @@
 //! `ShmString`: text that grows.
 
+use super::boxed::ShmBox;
 use super::counted::ShmArc;
 use super::error::AllocError;
 use super::vec::ShmVec;
@@ -42,12 +43,18 @@ impl ShmString {
         self.0
     }
 
-    /// Makes it immutable and counted, as bytes; see [`ShmBox::share`](crate::ShmBox::share).
+    /// The text as it is, without a way to grow. The room behind it stays with the block.
+    pub fn into_boxed_str(self) -> ShmBox<str> {
+        let (owned, len) = self.0.into_slice().into_parts();
+        ShmBox::new(owned, len)
+    }
+
+    /// Makes it immutable and counted; see [`ShmBox::share`].
     ///
     /// # Errors
     /// As there.
-    pub fn share(self) -> Result<ShmArc<[u8]>, AllocError> {
-        self.0.share()
+    pub fn share(self) -> Result<ShmArc<str>, AllocError> {
+        self.into_boxed_str().share()
     }
 }
 

@@ -1,5 +1,6 @@
 //! `Queue<T>`: any values, on a ring in an arena.
 
+mod batch;
 mod joinable;
 mod lease;
 mod options;

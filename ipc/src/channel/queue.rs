@@ -361,10 +361,15 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn get_with<R>(&mut self, work: impl FnOnce(&T) -> R) -> Result<R, RecvValueError> {
-        let lease = self.lease()?;
-        let result = work(&lease);
-        lease.ack()?;
-        Ok(result)
+        work_on(self.lease()?, work)
+    }
+
+    /// The same, if there is a value now.
+    ///
+    /// # Errors
+    /// As [`try_get`](Self::try_get).
+    pub fn try_get_with<R>(&mut self, work: impl FnOnce(&T) -> R) -> Result<R, RecvValueError> {
+        work_on(self.try_lease()?, work)
     }
 
     /// Leases the next value, as soon as there is one: it comes back to the queue unless the [`ValueLease`] is acknowledged; see
@@ -400,6 +405,15 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
         let delivery = lease(&self.end.port).map_err(explain)?;
         ValueLease::open(&self.end, delivery)
     }
+}
+
+fn work_on<T: DeserializeOwned, R>(
+    lease: ValueLease<'_, T>,
+    work: impl FnOnce(&T) -> R,
+) -> Result<R, RecvValueError> {
+    let result = work(&lease);
+    lease.ack()?;
+    Ok(result)
 }
 
 /// A place in the ring that is this participant's until something is put there; dropping this gives it up.
