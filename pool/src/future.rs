@@ -16,12 +16,14 @@ use std::time::{Duration, Instant};
 pub struct Future<R> {
     job: Arc<Job>,
     core: Weak<Core>,
+    /// The process that has the pool.
+    owner: u32,
     result: PhantomData<fn() -> R>,
 }
 
 impl<R: DeserializeOwned> Future<R> {
     pub(crate) fn new(job: Arc<Job>, core: &Arc<Core>) -> Self {
-        Future { job, core: Arc::downgrade(core), result: PhantomData }
+        Future { job, core: Arc::downgrade(core), owner: std::process::id(), result: PhantomData }
     }
 
     /// The result.
@@ -66,7 +68,7 @@ impl<R: DeserializeOwned> Future<R> {
 
     /// Whether this is a forked child's, where nobody delivers.
     fn is_copy(&self) -> bool {
-        self.core.upgrade().is_some_and(|core| !core.is_own())
+        self.core.upgrade().map_or_else(|| std::process::id() != self.owner, |core| !core.is_own())
     }
 
     fn resolve(self) -> Result<R, TaskError> {

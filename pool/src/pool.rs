@@ -214,7 +214,8 @@ impl Pool {
     /// Chunks have `chunk` items, the last one fewer; for 0 the pool chooses. Workers take them one by one, as they get free, read them in place and write their results in place: nothing is copied,
     /// and no message is sent for a chunk. Blocks until all are done; tasks that others submit wait meanwhile.
     ///
-    /// A worker that dies costs nothing but time: another one runs its chunk again, whether the task is declared `retry` or not.
+    /// A worker that dies costs nothing but time: another one runs its chunk again, whether the task is declared `retry` or not. The task must not fork, but to execute another program: nobody
+    /// would wait for what its child does to the slices.
     ///
     /// # Errors
     /// [`TaskError::NotInArena`]; [`TaskError::NoMemory`] if the arena has no room for the results and a word a chunk; [`TaskError::WorkerDied`] if one chunk has killed three workers (or one more than
@@ -311,6 +312,7 @@ impl Pool {
         self.order(Order::Drain);
         self.core.close_ring();
         self.join_supervisor();
+        self.core.collect(); // what was submitted beside the closing, and run
         // Whatever is submitted through a handle that outlives the processes has nobody to run it.
         self.core.end(TaskError::Closed);
         Ok(())

@@ -206,10 +206,10 @@ impl SliceCall<'_> {
     fn replace(&mut self, runner: u32, died: TaskError) {
         for chunk in self.chunks.free_claims_of(runner) {
             let deaths = self.deaths.entry(chunk).or_insert(0);
-            *deaths = deaths.saturating_add(1);
-            if *deaths > self.task.retries.max(DEATHS) {
+            if *deaths >= self.task.retries.max(DEATHS) {
                 return self.fail(died);
             }
+            *deaths += 1;
         }
         if self.error.is_none() && !self.chunks.are_done() {
             self.start_runner();

@@ -78,6 +78,9 @@ struct Alone(Arc<Core>);
 
 impl Drop for Alone {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end(TaskError::PoolBroken { reason: "its supervisor panicked".into() });
+        }
         self.0.bury_all();
     }
 }
@@ -157,23 +160,24 @@ impl Supervisor {
     }
 
     /// The thread's life.
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(self) {
         let _at_last = Alone(self.core.clone());
+        let mut this = self; // which goes first, and its processes with it
         loop {
-            let is_over = match self.board.order() {
+            let is_over = match this.board.order() {
                 Order::Run => false,
-                Order::Drain => self.workers.is_empty() && self.starting.is_empty(),
+                Order::Drain => this.workers.is_empty() && this.starting.is_empty(),
                 Order::Kill => true,
             };
             if is_over {
                 break;
             }
-            if let Err(reason) = self.step(None) {
-                self.core.end(TaskError::PoolBroken { reason });
+            if let Err(reason) = this.step(None) {
+                this.core.end(TaskError::PoolBroken { reason });
                 break;
             }
         }
-        self.end_processes();
+        this.end_processes();
     }
 
     /// Refills, waits for something to happen, but at most as long as `limit`, and sees to it. An error is the pool's end.
@@ -357,8 +361,12 @@ impl Supervisor {
             self.kill_workers(); // some may have started just now
         }
         self.zygote.end();
+        // One that was starting may have said at the last moment that it is there; after the zygote's end nobody says more.
+        while sys::has_ended(&self.zygote.socket, DYING) && self.listen() {}
+        self.kill_workers();
         for pidfd in self.pidfds() {
-            sys::has_ended(pidfd, DYING);
+            // What is lent to a worker by an open call is not given back before it is gone, however long the kernel keeps it.
+            while !sys::has_ended(pidfd, DYING) && self.core.has_open_calls() {}
         }
         lock(&self.board.pids).clear();
     }

@@ -226,6 +226,28 @@ fn two_repairers_do_not_deliver_an_item_twice() {
     });
 }
 
+/// What a killed consumer's batch leaves comes back in the order in which it was put, also where its slots are not.
+#[test]
+fn a_killed_batch_of_gets_comes_back_in_order() {
+    report("killed batch of gets across the last slot, capacity 4", || {
+        kill_at_every_step(1, |k| {
+            let queue = Queue::<u64>::new(4, 2);
+            let (a, b) = (queue.peer(0), queue.peer(1));
+            assert_eq!((b.try_put_batch(&[0, 0]), b.try_get_batch(&mut [0; 2])), (2, 2));
+            assert_eq!(b.try_put_batch(&[1, 2, 3, 4]), 4);
+            if process(k, || a.try_get_batch(&mut [0; 4])).is_some() {
+                return false;
+            }
+            queue.died(0);
+            assert_eq!(b.recover(), 1);
+            let got: Vec<u64> = std::iter::from_fn(|| b.try_get()).collect();
+            assert!(got.is_sorted() && got.iter().eq(&[1, 2, 3, 4][..got.len()]), "{got:?}");
+            works(&b, 4);
+            true
+        })
+    });
+}
+
 /// A batch is resolved in part when its maker dies, and others have gone on since: the rest is still found.
 #[test]
 fn a_batch_killed_in_the_middle_leaves_nothing_behind() {

@@ -23,6 +23,7 @@ crate::laws!(
     a_killed_workers_chunk_is_run_again,
     a_chunk_that_kills_three_workers_is_an_error,
     a_task_says_how_many_workers_its_chunk_may_kill,
+    a_chunk_that_always_kills_is_an_error_however_much_its_task_may,
     kills_neither_skip_a_chunk_nor_run_it_by_two_at_once,
     a_call_that_failed_waits_for_a_stopped_worker,
     a_call_on_slices_returns_when_its_workers_are_gone,
@@ -54,6 +55,11 @@ fn die_so_often(input: &[u64], output: &mut [u64]) {
     if output[0] <= input[0] {
         std::process::abort();
     }
+}
+
+#[skep::task(retry = 255)]
+fn die_always(_values: &[u64]) -> u64 {
+    std::process::abort()
 }
 
 #[skep::task(retry = 5)]
@@ -221,6 +227,14 @@ fn a_task_says_how_many_workers_its_chunk_may_kill() {
     pool.map_slice_into(die_more_often, &input[..1], &mut runs[..1], 1).unwrap();
     assert!(pool.map_slice_into(die_more_often, &input[1..], &mut runs[1..], 1).is_err());
     assert_eq!(runs[..], [6, 6]);
+}
+
+fn a_chunk_that_always_kills_is_an_error_however_much_its_task_may() {
+    let pool = pool(1);
+    let input = pool.arena().slice(&[1_u64]).unwrap();
+    let died = pool.map_slice(die_always, &input, 1).unwrap_err();
+    assert!(matches!(died, TaskError::WorkerDied { .. }), "{died}");
+    until("one more than it may", || pool.stats().workers_lost == 256);
 }
 
 fn kills_neither_skip_a_chunk_nor_run_it_by_two_at_once() {

@@ -113,6 +113,15 @@ impl Ground {
         }
     }
 
+    /// Where those sleep who wait until all of a queue is done. Valid as long as the segment, which the caller keeps.
+    fn joiners<'a>(&self, place: Place) -> &'a WaitWord {
+        // SAFETY: within the queue's block (`place`), aligned to a line; zeroes are a wait word.
+        unsafe {
+            let block = self.memory().byte_add((place.index as usize) << self.plan().shift);
+            block.byte_add(LINE).cast().as_ref()
+        }
+    }
+
     /// The ring of a queue as participant `me` sees it. Valid as long as the segment, which the caller keeps.
     fn ring<'a>(&self, place: Place, me: usize) -> Ring<'a, Parcel> {
         let offset = ENTRIES + self.segment().max_peers() * size_of::<Entry>();
@@ -167,7 +176,10 @@ pub(super) fn repair_queues(ground: &Ground, me: usize, dead: usize) -> Repair {
             continue;
         }
         match ground.ring(place, me).repair(dead, ground.segment()) {
-            Repair::Done => vacate(ring_entry),
+            Repair::Done => {
+                vacate(ring_entry);
+                ground.joiners(place).wake(u32::MAX); // what the dead one had claimed may be all that they waited for
+            }
             Repair::Later => repair = Repair::Later,
         }
     }
@@ -272,7 +284,5 @@ pub(crate) fn join(core: &Core, place: Place) -> Joined {
     entry.pid.store(std::process::id(), Relaxed);
     entry.state.store(JOINED, Release);
     core.leaves_something();
-    // SAFETY: within the queue's block, aligned to a line; zeroes are a wait word.
-    let joiners = unsafe { core.address(place.index).byte_add(LINE).cast().as_ref() };
-    Joined { ring: ground.ring(place, core.me()), entry, joiners }
+    Joined { ring: ground.ring(place, core.me()), entry, joiners: ground.joiners(place) }
 }

@@ -66,6 +66,9 @@ impl Taken {
         count: usize,
         decode: impl FnOnce() -> Result<T, String>,
     ) -> Result<T, String> {
+        if !self.core.is_own() {
+            return Err("it is the parent's: this process is a forked child".into());
+        }
         let next = self.blocks.drain(..count.min(self.blocks.len()));
         // They lie in a place of this process's alone until their handles take them.
         let put_back = |(entry, taken): (u64, Option<(Block, Phase)>)| {
@@ -135,6 +138,18 @@ impl Arena {
     #[inline]
     pub fn lading(&self, table: impl Iterator<Item = u64>) -> Lading<'_> {
         Lading { core: self.core(), table: Table::new(table) }
+    }
+
+    /// Frees the blocks of a table in a carrier's place that is the caller's, and that nobody will look at. What somebody has taken, who may live, is his.
+    #[doc(hidden)]
+    pub fn free_sent(&self, table: impl Iterator<Item = u64>) {
+        let core = self.core();
+        for entry in table {
+            if let Some((block, phase)) = core.blocks().take(entry as u32, (entry >> 32) as u32, Takers::Last)
+            {
+                core.let_go_of(block, phase);
+            }
+        }
     }
 
     /// Takes the blocks of a table in a carrier's place that is the caller's. What is there no more is left out.

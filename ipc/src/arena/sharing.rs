@@ -59,6 +59,8 @@ pub(crate) enum Takers {
     One,
     /// Whoever has the descriptor.
     Many,
+    /// The place's last holder, who frees what lies there; what somebody has taken is left to him.
+    Last,
 }
 
 /// What a participant does to a count.

@@ -18,15 +18,17 @@ use crate::sync::{AcqRel, Acquire, Relaxed};
 use bytemuck::Pod;
 
 impl<T: Pod> Ring<'_, T> {
-    /// Claims an orphan, if there is one: G2 and G3 of one.
+    /// Claims an orphan, if there is one: G2 and G3 of one. All lie within a lap behind `head`, so from there on they are found in the order of their positions.
     #[cold]
     pub(super) fn adopt(&self) -> Option<Claim> {
         let seen = self.control.signals.0.orphans.load(Acquire); // O2 pairs with O1
         let mut announced = false;
-        for index in 0..self.capacity {
-            let turn = &self.slot(index).turn;
+        let head = self.control.head.0.load(Relaxed);
+        for place in (0..self.capacity).map(|n| head.wrapping_add(n)) {
+            let turn = &self.slot(place).turn;
             let found = turn.load(Acquire);
-            let Some(p) = orphan_position(found).filter(|p| p & (self.capacity - 1) == index) else {
+            let is_here = |p: &u64| (p ^ place) & (self.capacity - 1) == 0;
+            let Some(p) = orphan_position(found).filter(is_here) else {
                 continue;
             };
             self.announce(Intent::new(Side::Get, p, 1));

@@ -240,6 +240,11 @@ impl<T: Pod> Port<T> {
         self.ring.capacity()
     }
 
+    /// Whether everything that was put has been released.
+    pub(crate) fn is_done(&self) -> bool {
+        self.ring.is_done()
+    }
+
     /// Waits until everything that was put has been released; false when the time is over. Whoever releases wakes those who sleep on `word`.
     pub(crate) fn wait_until_done(&self, word: &WaitWord, until: Until) -> Result<bool, GetError> {
         self.check_epoch()?;

@@ -303,12 +303,12 @@ impl<'a, T: Pod> Ring<'a, T> {
     /// Passes a wake-up on, after a consumer that had waited has claimed an item.
     ///
     /// Positions may be published out of order, so a sleeper may have been woken for an item behind one that was not ready, and gone to sleep again:
-    /// that wake-up is spent. Whoever takes the item in front finds the next one ready and wakes another sleeper for it. Whoever takes the last one of
+    /// that wake-up is spent. Whoever takes the item in front finds the next one ready and wakes another sleeper for it, who also passes over what was skipped. Whoever takes the last one of
     /// a closed ring wakes another sleeper for the end.
     pub(crate) fn wake_for_next_item(&self) {
         let p = self.control.head.0.load(Acquire);
         let ended = self.control.tail.0.load(Acquire) == p | CLOSED;
-        if ended || self.slot(p).turn.load(Acquire) == published(p) {
+        if ended || [published(p), skipped(p)].contains(&self.slot(p).turn.load(Acquire)) {
             self.items().wake(1);
         }
     }

@@ -83,6 +83,8 @@ impl<T: Pod> Ring<'_, T> {
     ) -> Result<R, Refusal> {
         let mut outcome = self.wait_while(self.items(), Refusal::NotReady, members, until, &claim);
         if let Err(Refusal::Ending) = outcome {
+            // Whoever else sleeps there comes along: nothing will be published any more.
+            self.items().wake(1);
             outcome = self.wait_while(self.space(), Refusal::Ending, members, until, &claim);
         }
         match outcome {

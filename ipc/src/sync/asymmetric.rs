@@ -41,6 +41,11 @@ pub(crate) fn heavy_fence() -> bool {
     STATE.load(Acquire) == REGISTERED && sys::membarrier()
 }
 
+/// The same, for the light fences of this process alone; says whether that includes all of them. It does not if the kernel refuses now what it has granted before.
+pub(crate) fn heavy_fence_here() -> bool {
+    heavy_fence() || STATE.load(Acquire) != REGISTERED
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,7 +21,8 @@
 //! 3. No root is made when there is none.
 
 use super::{
-    AcqRel, Acquire, AtomicU32, AtomicU64, Relaxed, Release, heavy_fence, light_fence, thread_tag, yield_now,
+    AcqRel, Acquire, AtomicU32, AtomicU64, Relaxed, Release, heavy_fence_here, light_fence, thread_tag,
+    yield_now,
 };
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -31,6 +32,8 @@ const MERGED: u64 = 1;
 
 /// What roots and leaves keep.
 pub(crate) struct Shared<T> {
+    /// Itself, as it was allocated.
+    this: NonNull<Shared<T>>,
     /// The favoured thread; 0: nobody has made a leaf yet.
     favoured: AtomicU64,
     local: AtomicU64,
@@ -50,8 +53,9 @@ impl<T> Shared<T> {
         if self.favoured.load(Relaxed) == 0 {
             let _ = self.favoured.compare_exchange(0, thread_tag(), Relaxed, Relaxed);
         }
-        self.count(1);
-        Leaf(NonNull::from(self))
+        // SAFETY: whoever lent `self` keeps it.
+        unsafe { Shared::count(self.this, 1) };
+        Leaf(self.this)
     }
 
     /// Whether both are the same value.
@@ -61,45 +65,67 @@ impl<T> Shared<T> {
     }
 
     /// Adds 1 or −1 to the sum; says whether that made it zero for ever.
+    ///
+    /// # Safety
+    /// The caller keeps it, until it is counted that he does no more: after that nothing of it is touched here.
     #[inline]
-    fn count(&self, by: u64) -> bool {
-        if self.favoured.load(Relaxed) == thread_tag() {
-            self.busy.store(1, Relaxed);
+    unsafe fn count(this: NonNull<Self>, by: u64) -> bool {
+        // SAFETY: the caller keeps it. These are references to atomics alone: another thread may free what they are in as soon as the last operation is done.
+        let (favoured, busy, closing, local, rest) = unsafe {
+            let this = this.as_ptr();
+            (&(*this).favoured, &(*this).busy, &(*this).closing, &(*this).local, &(*this).rest)
+        };
+        if favoured.load(Relaxed) == thread_tag() {
+            busy.store(1, Relaxed);
             light_fence(); // B1 pairs with B4
-            let is_open = self.closing.load(Relaxed) == 0;
+            let is_open = closing.load(Relaxed) == 0;
             if is_open {
-                self.local.store(self.local.load(Relaxed).wrapping_add(by), Relaxed);
+                local.store(local.load(Relaxed).wrapping_add(by), Relaxed);
             }
-            self.busy.store(0, Release); // B2 pairs with B5
+            busy.store(0, Release); // B2 pairs with B5
             if is_open {
                 return false;
             }
         }
-        self.count_in_rest(by.wrapping_mul(2))
-    }
-
-    fn count_in_rest(&self, by: u64) -> bool {
-        self.rest.fetch_add(by, AcqRel).wrapping_add(by) == MERGED // B3 pairs with B6
+        count_in_rest(rest, by.wrapping_mul(2))
     }
 
     /// The last root is dropped: says whether no leaf is left either.
+    ///
+    /// # Safety
+    /// As [`count`](Self::count): the roots keep it until B6.
     #[cold]
-    fn close(&self) -> bool {
-        let favoured = self.favoured.load(Relaxed);
-        self.closing.store(1, Relaxed);
-        if favoured != thread_tag() {
-            heavy_fence(); // B4 pairs with B1
+    unsafe fn close(this: NonNull<Self>) -> bool {
+        // SAFETY: the caller keeps it. References to atomics alone, as in `count`.
+        let (favoured, busy, closing, local, rest) = unsafe {
+            let this = this.as_ptr();
+            (&(*this).favoured, &(*this).busy, &(*this).closing, &(*this).local, &(*this).rest)
+        };
+        closing.store(1, Relaxed);
+        if favoured.load(Relaxed) != thread_tag() {
+            // B4 pairs with B1. If the kernel refuses it by now, nobody can tell what is counted: the value stays for ever.
+            if !heavy_fence_here() {
+                return false;
+            }
             // B5 pairs with B2
-            while self.busy.load(Acquire) != 0 {
-                if !(self.is_own)(&self.value) {
+            while busy.load(Acquire) != 0 {
+                // SAFETY: the roots keep it.
+                let is_own = unsafe { ((*this.as_ptr()).is_own)(&(*this.as_ptr()).value) };
+                if !is_own {
                     return false; // that thread is the parent's, and so is the value
                 }
                 yield_now();
             }
         }
-        let local = self.local.load(Relaxed);
-        self.count_in_rest(local.wrapping_sub(1).wrapping_mul(2).wrapping_add(MERGED)) // B6 pairs with B3
+        let roots = 1;
+        count_in_rest(rest, local.load(Relaxed).wrapping_sub(roots).wrapping_mul(2).wrapping_add(MERGED)) // B6 pairs with B3
     }
+}
+
+/// Says whether the sum is zero now, and for ever.
+#[inline]
+fn count_in_rest(rest: &AtomicU64, by: u64) -> bool {
+    rest.fetch_add(by, AcqRel).wrapping_add(by) == MERGED // B3 pairs with B6
 }
 
 impl<T> Deref for Shared<T> {
@@ -117,7 +143,7 @@ impl<T> Deref for Shared<T> {
 /// The sum has become zero by the caller's hand, who does not come back to it.
 #[cold]
 unsafe fn end<T>(shared: NonNull<Shared<T>>) {
-    // SAFETY: made by `Box` in `Root::new`; by invariant 2 nobody else has it.
+    // SAFETY: allocated as a `Box` in `Root::new`; by invariant 2 nobody else has it.
     drop(unsafe { Box::from_raw(shared.as_ptr()) });
 }
 
@@ -128,6 +154,7 @@ impl<T> Root<T> {
     /// The first root of a value; `is_own` says whether a process still is the one that has made it.
     pub(crate) fn new(value: T, is_own: fn(&T) -> bool) -> Root<T> {
         let shared = Shared {
+            this: NonNull::dangling(),
             favoured: AtomicU64::new(0),
             local: AtomicU64::new(0),
             busy: AtomicU32::new(0),
@@ -137,7 +164,10 @@ impl<T> Root<T> {
             is_own,
             value,
         };
-        Root(NonNull::from(Box::leak(Box::new(shared))))
+        let this = NonNull::from(Box::leak(Box::new(shared)));
+        // SAFETY: just allocated; nobody else has it yet.
+        unsafe { (*this.as_ptr()).this = this };
+        Root(this)
     }
 }
 
@@ -161,9 +191,13 @@ impl<T> Deref for Root<T> {
 impl<T> Drop for Root<T> {
     fn drop(&mut self) {
         // What other roots did happens before the last one's end.
-        if self.roots.fetch_add(1_u64.wrapping_neg(), AcqRel) == 1 && self.close() {
-            // SAFETY: `close` has said so.
-            unsafe { end(self.0) };
+        if self.roots.fetch_add(1_u64.wrapping_neg(), AcqRel) == 1 {
+            // SAFETY: the roots keep it, of which this is the last. Then `close` has said so.
+            unsafe {
+                if Shared::close(self.0) {
+                    end(self.0);
+                }
+            }
         }
     }
 }
@@ -191,9 +225,11 @@ impl<T> Deref for Leaf<T> {
 impl<T> Drop for Leaf<T> {
     #[inline]
     fn drop(&mut self) {
-        if self.count(1_u64.wrapping_neg()) {
-            // SAFETY: `count` has said so.
-            unsafe { end(self.0) };
+        // SAFETY: this leaf keeps it, and is not used again. Then `count` has said so.
+        unsafe {
+            if Shared::count(self.0, 1_u64.wrapping_neg()) {
+                end(self.0);
+            }
         }
     }
 }

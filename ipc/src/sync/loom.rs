@@ -27,6 +27,11 @@ pub(crate) fn heavy_fence() -> bool {
     true
 }
 
+/// See [`light_fence`].
+pub(crate) fn heavy_fence_here() -> bool {
+    heavy_fence()
+}
+
 /// A number that no other thread has. Never zero.
 pub(crate) fn thread_tag() -> u64 {
     static LAST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);

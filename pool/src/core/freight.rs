@@ -48,9 +48,7 @@ impl Core {
 
     /// Frees blocks that lie in a carrier's place which is the parent's now. Not under a ticket's mutex: freeing counts, and who counts may repair, and ask for tickets.
     pub(super) fn dispose(&self, entries: &[u64]) {
-        if !entries.is_empty() {
-            drop(self.arena.take_sent(entries.iter().copied()));
-        }
+        self.arena.free_sent(entries.iter().copied());
     }
 
     /// Repairs the arena for dead workers. One whose death the kernel does not tell yet is repaired for the next time.

@@ -68,6 +68,7 @@ impl Core {
         let work = Work { task: batch.task.id, count: batch.count };
         if let Err(error) = self.table.write_task(index, work, batch.arguments) {
             self.give_back(index);
+            self.nudge(); // whoever waits for a record may lead
             return Err(error);
         }
         let ticket = Ticket {
@@ -144,6 +145,11 @@ impl Core {
 
     pub(super) fn give_back(&self, index: u32) {
         self.change_free(|free| free.indices.push(index));
+    }
+
+    /// Whether workers have something of a caller's in their hands.
+    pub(crate) fn has_open_calls(&self) -> bool {
+        lock(&self.free).calls > 0
     }
 
     fn change_free(&self, change: impl FnOnce(&mut Free)) {
