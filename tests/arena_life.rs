@@ -9,6 +9,7 @@ use skep::{Arena, ArenaOptions, Event, Part, Queue, ShmArc, ShmBox, ShmSlice};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::sync::Barrier;
 use std::time::Duration;
 
 /// So long that only a hang reaches it.
@@ -73,6 +74,25 @@ fn processes_that_allocate_at_once_never_get_the_same_memory() {
     allocate_and_check(&arena, 7);
     others.into_iter().for_each(Other::finish);
     assert_eq!(arena.free_bytes(), SIZE);
+}
+
+/// The first one cuts the one block that there is, and has all of it in its hands for a moment.
+#[test]
+fn of_two_that_begin_at_once_none_finds_the_arena_full() {
+    end_after(HANG);
+    for _ in 0..300 {
+        let arena = Arena::new(SIZE).unwrap();
+        let start = Barrier::new(2);
+        std::thread::scope(|scope| {
+            let begin = || {
+                let mine = arena.another().unwrap();
+                start.wait();
+                mine.boxed(7_u64).map(drop).unwrap();
+            };
+            scope.spawn(begin);
+            scope.spawn(begin);
+        });
+    }
 }
 
 #[test]

@@ -16,6 +16,10 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long to look before an arena is called full.
+const TRANSIT: Duration = Duration::from_micros(50);
 
 /// A participant's part of an arena. Handles of blocks keep it.
 pub(crate) struct Core {
@@ -173,9 +177,14 @@ impl Core {
 
     fn sweep(&self, order: u32) -> Option<Block> {
         let look = || self.blocks.sweep(order, self.ground.end(), |found| self.offer(found));
-        // Another one's sweep may have had in its hands for a moment what this one was looking for.
-        let block = look().or_else(look)?;
-        Some(self.cut(block, order))
+        let mut block = look().or_else(look);
+        // Another one may have in its hands for a moment what this one is looking for, while it cuts a block of which it needs a part, or merges.
+        let begun = Instant::now();
+        while block.is_none() && begun.elapsed() < TRANSIT {
+            std::thread::yield_now();
+            block = look();
+        }
+        Some(self.cut(block?, order))
     }
 
     /// A block of mine, cut down to an order.
