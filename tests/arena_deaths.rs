@@ -17,7 +17,7 @@ use stepped::{Now, Step, Stepped};
 const HANG: Duration = Duration::from_secs(240);
 const SIZE: u64 = 1 << 16;
 /// How many of the steps a process is killed after in a run: one somewhere in each part of its way, in every run others.
-const POINTS: u64 = 4;
+const POINTS: u64 = 3;
 
 fn arena() -> Arena {
     ArenaOptions::new(SIZE).peers(6).anonymous().unwrap()
@@ -58,8 +58,10 @@ fn killed_after_each<S, P>(
         let steps = (all * point + random.below(all)) / points;
         let scene = scene();
         let child = worker(|| prepare(&scene), work);
-        (0..steps).for_each(|_| assert_eq!(child.step(step), Now::Stopped));
-        child.kill();
+        // Runs differ by some steps, so one may be over before that.
+        if (0..steps).all(|_| child.step(step) == Now::Stopped) {
+            child.kill();
+        }
         judge(scene, &format!("killed after step {steps} of {all}"));
     }
 }
