@@ -202,7 +202,8 @@ pub fn say(text: String) {
 
 fn append(file: &PathBuf, line: &str) {
     let mut file = OpenOptions::new().create(true).append(true).open(file).expect("the test's own directory");
-    writeln!(file, "{line}").expect("the test's own file");
+    // In one write, so that lines of two workers do not mix.
+    file.write_all(format!("{line}\n").as_bytes()).expect("the test's own file");
 }
 
 /// Cannot be encoded, or cannot be decoded, as it says.
