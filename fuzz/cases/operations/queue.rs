@@ -38,7 +38,7 @@ struct Model {
     head: u64,
     /// `None`: its producer died.
     waiting: VecDeque<Option<u64>>,
-    /// Items that came back: the next to be got, in an order that nobody promises.
+    /// Items that came back: the next to be got, in the order of their positions.
     orphans: Vec<Item>,
     /// Items whose leases last, with their holders.
     leased: Vec<(usize, Item)>,
@@ -81,8 +81,11 @@ impl Model {
         skipped
     }
 
-    /// What a consumer claims that wants so many, where no item has come back.
+    /// What a consumer claims that wants so many: the first that came back, by itself, or else new ones.
     fn claim(&mut self, wanted: usize) -> Vec<Item> {
+        if let Some(first) = (0..self.orphans.len()).min_by_key(|&n| self.orphans[n].position) {
+            return vec![self.orphans.swap_remove(first)];
+        }
         self.pass_skipped();
         let there = self.waiting.iter().take(wanted).map_while(|&place| place).collect::<Vec<_>>();
         self.waiting.drain(..there.len());
@@ -91,23 +94,8 @@ impl Model {
         (first..).zip(there).map(|(position, value)| Item { position, value, returns: 0 }).collect()
     }
 
-    /// What a consumer claimed that nobody has asked for its value: one that came back, or new ones. Which of those that came back
-    /// is the queue's secret; it looks by slot, so the model may follow it.
-    fn claim_unseen(&mut self, wanted: usize) -> Vec<Item> {
-        let slot = |&n: &usize| self.orphans[n].position % self.capacity;
-        match (0..self.orphans.len()).min_by_key(slot) {
-            Some(first) => vec![self.orphans.swap_remove(first)],
-            None => self.claim(wanted),
-        }
-    }
-
     /// Whether getting comes to this; what was got.
     fn agrees_to_get(&mut self, wanted: usize, outcome: Result<&[u64], GetError>) -> Vec<Item> {
-        if !self.orphans.is_empty() {
-            let Ok(&[value]) = outcome else { panic!("items have come back, and {outcome:?}") };
-            let at = self.orphans.iter().position(|orphan| orphan.value == value);
-            return vec![self.orphans.swap_remove(at.expect("what has come back goes first"))];
-        }
         let expected = self.claim(wanted);
         match outcome {
             Ok(got) => assert_eq!(got, expected.iter().map(|item| item.value).collect::<Vec<_>>()),
@@ -248,7 +236,7 @@ enum Place {
 
 impl Place {
     fn chosen(input: &mut Input<'_>) -> Place {
-        const LABELS: [&str; 12] = [
+        const LABELS: [&str; 14] = [
             "put: announced",
             "put: claimed",
             "put: written",
@@ -256,15 +244,17 @@ impl Place {
             "get: announced",
             "get: claimed",
             "get: skip claimed",
+            "adopt: announced",
+            "adopt: claimed",
             "lease: written",
             "lease: taken",
             "ack: released",
             "nack: returned",
             "nack: told",
         ];
-        match input.below(15) {
-            12 | 13 => Place::InsideGetWith,
-            14 => Place::Behind,
+        match input.below(17) {
+            14 | 15 => Place::InsideGetWith,
+            16 => Place::Behind,
             label => Place::Label(LABELS[label], 1 + input.below(3) as u32),
         }
     }
@@ -353,10 +343,10 @@ use End::{Done, Killed};
 fn settle_done(operation: Operation, fresh: u64, model: &mut Model) {
     match operation {
         Operation::Put { values } => _ = model.put(&(fresh..).take(values).collect::<Vec<_>>()),
-        Operation::Get { wanted } => drop(model.claim_unseen(wanted)),
-        Operation::GetWith => drop(model.claim_unseen(1)),
+        Operation::Get { wanted } => drop(model.claim(wanted)),
+        Operation::GetWith => drop(model.claim(1)),
         Operation::Lease(end) => {
-            for item in model.claim_unseen(1) {
+            for item in model.claim(1) {
                 model.end_lease(MORTAL, item, end);
             }
         }
@@ -378,26 +368,27 @@ fn settle_killed(operation: Operation, place: Place, fresh: u64, model: &mut Mod
             };
             model.waiting.extend((0..claimed).map(|n| (n < published).then_some(fresh + n)));
         }
+        (_, Place::Label("adopt: announced", _)) => {}
         (_, Place::Label("get: announced", _)) => _ = model.pass_skipped(),
         (_, Place::Label("get: skip claimed", countdown)) => {
             model.waiting.drain(..countdown as usize);
             model.head += u64::from(countdown);
         }
         (Operation::GetWith | Operation::Lease(Ended::Ack), Place::Label("ack: released", _)) => {
-            drop(model.claim_unseen(1));
+            drop(model.claim(1));
         }
         // Whatever else it had in its hands comes back.
-        (Operation::Get { wanted }, Place::Label("get: claimed", _)) => {
+        (Operation::Get { wanted }, Place::Label("get: claimed" | "adopt: claimed", _)) => {
             let claimed = model.claim(wanted);
             model.orphans.extend(claimed.into_iter().map(Item::back));
         }
         (Operation::GetWith, Place::InsideGetWith)
         | (
             Operation::GetWith | Operation::Lease(_),
-            Place::Label("get: claimed" | "lease: written" | "lease: taken", _),
+            Place::Label("get: claimed" | "adopt: claimed" | "lease: written" | "lease: taken", _),
         )
         | (Operation::Lease(Ended::Nack), Place::Label("nack: returned" | "nack: told", _)) => {
-            let claimed = model.claim_unseen(1);
+            let claimed = model.claim(1);
             model.orphans.extend(claimed.into_iter().map(Item::back));
         }
         (_, place) => panic!("nothing kills at {place:?} in this operation"),
