@@ -1,46 +1,18 @@
 //! What a task costs in memory when a pool has run for a while.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "common/counting.rs"]
+mod counting;
+
+use counting::allocations;
 use skep::Pool;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 
 skep::test_entry!();
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-/// The system's allocator, with a count of the calls that each thread makes.
-struct Counting;
-
-// SAFETY: every call is passed on as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn allocations(work: impl FnOnce()) -> u64 {
-    let before = ALLOCATIONS.get();
-    work();
-    ALLOCATIONS.get() - before
-}
 
 /// Gives how often its worker has allocated so far.
 #[skep::task]
 fn count(_argument: u64) -> u64 {
-    ALLOCATIONS.get()
+    counting::so_far()
 }
 
 fn warm_pool() -> Pool {
@@ -56,6 +28,24 @@ fn a_worker_allocates_nothing_for_tasks_with_small_arguments_and_results() {
     (0..100).for_each(|n| assert_eq!(pool.apply(count, n), Ok(first)));
     assert!(pool.imap_unordered(count, 0..1000).all(|seen| seen == Ok(first)));
     assert!(pool.map(count, 0..10_000).unwrap().iter().all(|seen| *seen == first));
+}
+
+#[test]
+fn a_call_allocates_nothing_when_another_came_before_it() {
+    let pool = warm_pool();
+    let warm = || pool.apply_async(count, 0).get().unwrap();
+    warm();
+    assert_eq!(allocations(|| (0..1000).for_each(|n| _ = pool.apply(count, n).unwrap())), 0);
+    assert_eq!(allocations(|| (0..1000).for_each(|n| _ = pool.apply_async(count, n).get().unwrap())), 0);
+}
+
+/// There are as many buffers as tasks are in flight at a time.
+#[test]
+fn many_results_in_any_order_allocate_no_more_than_few() {
+    let pool = warm_pool();
+    let of = |n: u64| allocations(|| assert_eq!(pool.imap_unordered(count, 0..n).count() as u64, n));
+    let many = of(20_000);
+    assert!(many < 100, "{many} for 20000 tasks");
 }
 
 /// What is left is the vector of results, which doubles.

@@ -39,6 +39,8 @@ pub(crate) struct Core {
     estate: Estate,
     tickets: Box<[Mutex<Option<Ticket>>]>,
     free: Mutex<Free>,
+    /// Jobs of one part whose outcomes were taken, to be used again.
+    jobs: Mutex<Vec<Arc<Job>>>,
     tasks: Mutex<Outbox>,
     collector: Collector,
     /// A second handle on the ring of results, to put what no worker puts.
@@ -82,6 +84,7 @@ impl Core {
             collector: Collector::new(done),
             bell: rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
                 .map_err(PoolError::os("eventfd"))?,
+            jobs: Mutex::default(),
             table,
             arena,
             estate: Estate::default(),
@@ -122,6 +125,19 @@ impl Core {
         self.tasks_done.load(Ordering::Relaxed)
     }
 
+    /// A job for one part.
+    pub(crate) fn job(&self) -> Arc<Job> {
+        lock(&self.jobs).pop().unwrap_or_default()
+    }
+
+    /// A job of one part whose outcome was taken: by C1 nobody will deliver to it any more.
+    pub(crate) fn reuse(&self, job: Arc<Job>) {
+        let mut jobs = lock(&self.jobs);
+        if jobs.len() < self.depth() {
+            jobs.push(job);
+        }
+    }
+
     // --- collecting ----------------------------------------------------------------------------------------------
 
     /// Waits until `need` outcomes have arrived at `job`, or for the deadline; tells which. In a forked child none ever arrive.
@@ -153,7 +169,7 @@ impl Core {
         }
         let mut slot = lock(&self.tickets[id.index as usize]);
         let Some(ticket) = slot.take() else { return };
-        let mut results = Vec::new();
+        let mut results = ticket.job.buffer();
         let read = self.table.read_results(id.index, &mut results);
         let begun = read.map_or(ticket.count, |(items, _)| items);
         let outcome = match read {

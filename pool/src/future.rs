@@ -2,7 +2,7 @@
 
 use crate::core::Core;
 use crate::error::TaskError;
-use crate::job::{Arrival, Job};
+use crate::job::Job;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::marker::PhantomData;
@@ -75,13 +75,17 @@ impl<R: DeserializeOwned> Future<R> {
         if self.is_copy() {
             return Err(TaskError::Forked);
         }
-        self.job.take().map_or(Err(TaskError::Terminated), single)
+        resolve(self.job, self.core.upgrade().as_deref())
     }
 }
 
-/// The result of a record with one item.
-pub(crate) fn single<R: DeserializeOwned>(arrival: Arrival) -> Result<R, TaskError> {
-    arrival.outcome?.next()
+/// What has come of a job of one part with one item, whose pool uses it again, if it is there.
+pub(crate) fn resolve<R: DeserializeOwned>(job: Arc<Job>, core: Option<&Core>) -> Result<R, TaskError> {
+    let Some((_, result)) = job.take_single() else { return Err(TaskError::Terminated) };
+    if let Some(core) = core {
+        core.reuse(job);
+    }
+    result
 }
 
 impl<R> fmt::Debug for Future<R> {

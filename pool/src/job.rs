@@ -1,12 +1,19 @@
 //! A job: what one caller waits for. A future is a job of one part, a `map` one of a part per chunk, an `imap_unordered` one whose
 //! parts come and go.
+//!
+//! A job keeps the buffers in which arguments left and results came, for the next ones; jobs of one part are kept by the pool for the next call. So a pool that has
+//! run for a while allocates nothing for a task whose arguments and results are small.
 
 use crate::error::TaskError;
 use crate::outcome::Outcome;
 use crate::sync::lock;
+use serde::de::DeserializeOwned;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::thread::Thread;
+
+/// A buffer that has grown beyond is not kept.
+const KEPT_BYTES: usize = 64 << 10;
 
 /// The outcome of one record.
 pub(crate) struct Arrival {
@@ -25,6 +32,8 @@ struct Inner {
     arrived: VecDeque<Arrival>,
     /// Who sleeps until how many have arrived.
     waiter: Option<(Thread, usize)>,
+    /// Empty ones: as many as were ever in use at a time.
+    buffers: Vec<Vec<u8>>,
 }
 
 impl Job {
@@ -58,5 +67,29 @@ impl Job {
         let mut inner = lock(&self.0);
         inner.waiter = None;
         inner.arrived.pop_front()
+    }
+
+    /// A part of one item, and its result.
+    pub(crate) fn take_single<R: DeserializeOwned>(&self) -> Option<(u32, Result<R, TaskError>)> {
+        let Arrival { part, outcome } = self.take()?;
+        let result = outcome.and_then(|mut outcome| {
+            let result = outcome.next();
+            self.keep(outcome.into_buffer());
+            result
+        });
+        Some((part, result))
+    }
+
+    /// An empty buffer.
+    pub(crate) fn buffer(&self) -> Vec<u8> {
+        lock(&self.0).buffers.pop().unwrap_or_default()
+    }
+
+    /// A buffer that is not needed any more.
+    pub(crate) fn keep(&self, mut buffer: Vec<u8>) {
+        if buffer.capacity() <= KEPT_BYTES {
+            buffer.clear();
+            lock(&self.0).buffers.push(buffer);
+        }
     }
 }

@@ -3,7 +3,6 @@
 use crate::core::{Batch, Core};
 use crate::error::TaskError;
 use crate::frame;
-use crate::future::single;
 use crate::job::Job;
 use crate::task::{Task, TaskRef};
 use serde::Serialize;
@@ -184,7 +183,7 @@ impl<I: Iterator<Item = A>, A: Serialize, R: DeserializeOwned> Iterator for Imap
         }
         self.core.wait(&self.job, 1, None);
         self.in_flight -= 1;
-        self.job.take().map(single)
+        self.job.take_single().map(|(_, result)| result)
     }
 }
 

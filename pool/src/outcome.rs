@@ -29,6 +29,11 @@ impl Outcome {
         self.stream.extend(frame::error_frame(error));
     }
 
+    /// Its buffer, for another; what was not looked at is freed.
+    pub(crate) fn into_buffer(self) -> Vec<u8> {
+        self.stream
+    }
+
     /// The next result.
     pub(crate) fn next<R: DeserializeOwned>(&mut self) -> Result<R, TaskError> {
         let mut rest = &self.stream[self.at..];

@@ -5,7 +5,7 @@ use crate::core::{Batch, Core};
 use crate::entry;
 use crate::error::{PoolError, TaskError};
 use crate::frame;
-use crate::future::{Future, single};
+use crate::future::{Future, resolve};
 use crate::job::{Arrival, Job};
 use crate::map::{self, Imap};
 use crate::slices::{Caller, SliceMapTask, SliceTask};
@@ -149,7 +149,7 @@ impl Pool {
     {
         let job = self.submit(&task, arguments)?;
         self.core.wait(&job, 1, None);
-        job.take().map_or(Err(TaskError::Terminated), single)
+        resolve(job, Some(&self.core))
     }
 
     /// Submits one call of a task, and returns its result to be.
@@ -169,13 +169,14 @@ impl Pool {
     }
 
     fn submit<A: Serialize, R, F>(&self, task: &Task<A, R, F>, arguments: A) -> Result<Arc<Job>, TaskError> {
-        let mut encoded = Vec::new();
+        let job = if self.core.is_own() { self.core.job() } else { Arc::default() };
+        let mut encoded = job.buffer();
         let freight = frame::put_argument(&mut encoded, arguments, self.core.arena())?;
         let mut freight = if freight.is_empty() { Vec::new() } else { vec![(0, freight)] };
-        let job = Arc::new(Job::default());
         let (task, freight) = (task.untyped(), &mut freight);
         let mut batch = Batch { task, count: 1, arguments: &encoded, freight, is_continued: false };
         self.core.submit(&mut batch, &job, 0)?;
+        job.keep(encoded);
         Ok(job)
     }
 

@@ -31,7 +31,6 @@ mod runner;
 use crate::core::{Batch, Core, OpenCall, corrupt};
 use crate::error::TaskError;
 use crate::frame;
-use crate::future::single;
 use crate::job::Job;
 use crate::task::TaskRef;
 use chunks::Chunks;
@@ -192,10 +191,9 @@ impl SliceCall<'_> {
     /// Waits for the outcome of a runner.
     fn hear(&mut self) {
         self.caller.core.wait(&self.job, 1, None);
-        let Some(arrival) = self.job.take() else { return };
-        let runner = arrival.part;
+        let Some((runner, result)) = self.job.take_single::<()>() else { return };
         self.running -= 1;
-        match single::<()>(arrival) {
+        match result {
             Ok(()) => {}
             Err(died @ TaskError::WorkerDied { .. }) => self.replace(runner, died),
             Err(error) => self.fail(error),

@@ -8,6 +8,7 @@ use crate::state::Id;
 use crate::sync::lock;
 use crate::task::TaskRef;
 use skep_ipc::Freight;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::Thread;
@@ -18,7 +19,7 @@ pub(super) struct Free {
     pub(super) indices: Vec<u32>,
     /// How many calls are open.
     pub(super) calls: usize,
-    pub(super) waiters: Vec<Thread>,
+    pub(super) waiters: VecDeque<Thread>,
 }
 
 /// One record's worth of calls: `count` arguments, encoded as frames.
@@ -138,7 +139,7 @@ impl Core {
         let is_enough = enough(&free) || self.ending.get().is_some();
         let this = std::thread::current();
         if !is_enough && !free.waiters.iter().any(|t| t.id() == this.id()) {
-            free.waiters.push(this);
+            free.waiters.push_back(this);
         }
         is_enough
     }
@@ -153,11 +154,15 @@ impl Core {
     }
 
     fn change_free(&self, change: impl FnOnce(&mut Free)) {
-        let waiters = {
+        let waiting = {
             let mut free = lock(&self.free);
             change(&mut free);
-            std::mem::take(&mut free.waiters)
+            free.waiters.len()
         };
-        waiters.iter().for_each(Thread::unpark);
+        // One by one, since a wake-up takes longer than the mutex may be held. Who waits again meanwhile comes behind those who waited then.
+        for _ in 0..waiting {
+            let Some(waiter) = lock(&self.free).waiters.pop_front() else { break };
+            waiter.unpark();
+        }
     }
 }
