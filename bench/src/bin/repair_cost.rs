@@ -22,6 +22,9 @@ struct Options {
     /// Slots of a queue; a pipe has 64 bytes for each.
     #[arg(long, default_value_t = 1024)]
     capacity: u64,
+    /// Measures only the rows with this in their names.
+    #[arg(long, default_value = "")]
+    only: String,
     /// One JSON object a line instead of words.
     #[arg(long)]
     json: bool,
@@ -29,30 +32,14 @@ struct Options {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::parse();
-    let pairs_of_queues = [1, 2];
-    let progress = ProgressBar::new((options.rounds * 5) as u64);
+    let queues = [1, 2].map(|pairs| (format!("SimpleQueue u64, {pairs} to {pairs}"), Pair::Queues { pairs }));
+    let pipes = [8, 56, 64].map(|bytes| (format!("Pipe {bytes} B, 1 to 1"), Pair::Pipes { bytes }));
+    let mut wanted: Vec<_> = queues.into_iter().chain(pipes).collect();
+    wanted.retain(|(name, _)| name.contains(&options.only));
+    let progress = ProgressBar::new((options.rounds * wanted.len()) as u64);
     let mut rows = vec![];
-    for pairs in pairs_of_queues {
-        let load = Load { messages: options.messages, pairs };
-        let name = format!("SimpleQueue u64, {pairs} to {pairs}");
-        rows.push((
-            name,
-            rounds(
-                &options,
-                &progress,
-                || queue(&load, options.capacity),
-                || vyukov(&load, options.capacity),
-            )?,
-        ));
-    }
-    for bytes in [8, 56, 64] {
-        let load = Load { messages: options.messages, pairs: 1 };
-        let name = format!("Pipe {bytes} B, 1 to 1");
-        let ring = options.capacity * 64;
-        rows.push((
-            name,
-            rounds(&options, &progress, || pipe(&load, ring, bytes), || Ok(plain_pipe(&load, ring, bytes)))?,
-        ));
+    for (name, pair) in wanted {
+        rows.push((name, pair.measure(&options, &progress)?));
     }
     progress.finish_and_clear();
     for (name, row) in rows {
@@ -71,6 +58,29 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     Ok(())
+}
+
+/// What is measured side by side.
+enum Pair {
+    Queues { pairs: u64 },
+    Pipes { bytes: usize },
+}
+
+impl Pair {
+    fn measure(self, options: &Options, progress: &ProgressBar) -> Result<Row, Box<dyn std::error::Error>> {
+        let (messages, capacity) = (options.messages, options.capacity);
+        match self {
+            Pair::Queues { pairs } => {
+                let load = Load { messages, pairs };
+                rounds(options, progress, || queue(&load, capacity), || vyukov(&load, capacity))
+            }
+            Pair::Pipes { bytes } => {
+                let (load, ring) = (Load { messages, pairs: 1 }, capacity * 64);
+                let plain = || Ok(plain_pipe(&load, ring, bytes));
+                rounds(options, progress, || pipe(&load, ring, bytes), plain)
+            }
+        }
+    }
 }
 
 struct Row {

@@ -25,7 +25,8 @@
 //! The ring is closed by a bit in `tail` (C2). Before that (C1) a sign tells consumers to look there when they find nothing; without it they do not, since that would take the line from the
 //! producers each time.
 //!
-//! Whoever has seen that a position is to be claimed asks for its slot to be written (`prefetch_for_write`) before P3 and G3: the line is on its way while the claim is made.
+//! A producer that has seen its position free asks for the slot to be written (`prefetch_for_write`) before P3: the line is on its way while the claim is made. A consumer does
+//! not: it would take the line from the producer, who is about to fill the slots behind.
 //!
 //! # Invariants
 //! 1. Between its claim and its publication (P3 to P5, G3 to G5) a position is one participant's alone, and that participant's intent or lease (`leasing.rs`) covers it.
@@ -224,7 +225,6 @@ impl<'a, T: Pod> Ring<'a, T> {
                 self.announce(Intent::new(Side::Get, p, count));
                 announced = true;
                 fault::point("get: announced");
-                prefetch_for_write(self.slot(p));
                 if head.compare_exchange(p, p.wrapping_add(count), AcqRel, Relaxed).is_ok() {
                     fault::point("get: claimed");
                     return Ok(Claim { first: p, count, returns: 0 }); // G3
