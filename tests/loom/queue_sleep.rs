@@ -48,7 +48,7 @@ fn no_wake_up_is_lost_by_a_sleeping_producer() {
 #[test]
 fn no_wake_up_ends_at_a_place_that_was_given_up() {
     report("a skipped place between two items, two sleeping consumers, capacity 4", || {
-        explore(1, || {
+        explore(2, || {
             let queue = Queue::<u64>::new(4, 3);
             let (a, c, d) = (queue.peer(0), queue.peer(1), queue.peer(2));
             let [first, second, third] = [(); 3].map(|()| a.start_put().unwrap());
