@@ -95,6 +95,27 @@ fn of_two_that_begin_at_once_none_finds_the_arena_full() {
     }
 }
 
+/// There is room for both once the arena has grown, whoever of them has it grow.
+#[test]
+fn of_two_for_whom_it_must_grow_none_finds_the_arena_full() {
+    end_after(HANG);
+    for _ in 0..300 {
+        let arena = ArenaOptions::new(4 << 10).limit(12 << 10).stretch(8 << 10).anonymous().unwrap();
+        let start = Barrier::new(2);
+        std::thread::scope(|scope| {
+            let begin = || {
+                let mine = arena.another().unwrap();
+                start.wait();
+                let block = mine.slice_zeroed::<u8>(4 << 10).unwrap();
+                start.wait();
+                drop(block);
+            };
+            scope.spawn(begin);
+            scope.spawn(begin);
+        });
+    }
+}
+
 #[test]
 fn threads_that_allocate_from_one_handle_never_get_the_same_memory() {
     end_after(HANG);

@@ -83,6 +83,42 @@ fn two_who_allocate_hold_different_blocks() {
     });
 }
 
+/// Each is told that there is nothing only if the other one has both. While one cuts the block of two, the other one finds no half; but it does not believe that.
+#[test]
+fn nobody_finds_the_arena_full_while_another_one_cuts() {
+    report("arena: allocate surely beside allocate surely", || {
+        explore(2, || {
+            let arena = Arena::new(2, 2, 0, 2);
+            let (a, b) = (arena.take_part(0), arena.take_part(1));
+            let other = spawn(move || {
+                let got = a.allocate_surely(0).expect("a half is left");
+                (a, got)
+            });
+            let got_b = b.allocate_surely(0).expect("a half is left");
+            let (a, got_a) = other.join().unwrap();
+            assert_ne!(a.index(got_a), b.index(got_b));
+            a.free(got_a);
+            b.free(got_b);
+            all_free(&arena, &b);
+        })
+    });
+}
+
+/// Who has seen that nothing is free hears of the stretch that another one has added meanwhile, be it the last one.
+#[test]
+fn who_finds_nothing_finds_what_another_one_adds() {
+    report("arena: the last stretch, for two who want it", || {
+        explore(3, || {
+            let arena = Arena::new(2, 1, 0, 2);
+            let (a, b) = (arena.take_part(0), arena.take_part(1));
+            let other = spawn(move || a.grow_beyond(1, 1));
+            let grown = b.grow_beyond(1, 1);
+            assert_eq!([grown, other.join().unwrap()], [Some((1, 2)); 2]);
+            assert_eq!(b.grow_beyond(2, 1), None);
+        })
+    });
+}
+
 /// Peer 0 splits a block of four; peer 1 remembers that one began at the third granule, and claims it as soon as it is a block again.
 #[test]
 fn a_half_is_claimed_once_it_is_free() {

@@ -20,6 +20,11 @@
 //! Freeing needs no CAS: while the word says `Held` by me, nobody else writes to it (invariant 2). Whoever sweeps (looks everywhere for a larger block than there is) claims a small
 //! one by A1 and A2, merges it, and frees what still is too small; it looks first whether there is anything to merge, since what it claims is gone for others meanwhile.
 //!
+//! # Nothing found, and nothing there
+//! Whoever cuts or merges has in its hands for a moment what others look for. So it says that it handles blocks (H1, before its claim) and that it is done (H2, when what it does not
+//! keep is free again) in its entry's `intent`: `{ times done: 48, at it now: 16 }`. A sweep that finds nothing has missed nothing if before it nobody was at it, and since then nobody began:
+//! H1 is before the claim that hides a block, and H2 behind the store that shows it.
+//!
 //! # Invariants
 //! 1. The words of an arena cut all its granules into blocks, but for one overlap: a block that its holder is splitting or merging covers an upper half
 //!    whose word still says `Held` by the same holder (between S1 and S2, and between M2 and M3).
@@ -33,7 +38,7 @@
 use super::word::{MAX_ORDER, Phase, Word};
 use crate::fault;
 use crate::peer::Peers;
-use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, Release};
+use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, Release, yield_now};
 use crate::table::Table;
 use std::ptr::NonNull;
 
@@ -46,6 +51,21 @@ pub(crate) struct Blocks<'a> {
     stride: usize,
     pub(super) peers: Peers<'a>,
     pub(super) me: usize,
+}
+
+/// In an entry's `intent`: this participant is at it once more.
+const BEGUN: u64 = 1;
+const AT_IT: u64 = 0xffff;
+/// It was at it once more, and is no longer: what is added then.
+const DONE: u64 = (1 << 16) - BEGUN;
+
+/// Says until it is dropped (H2) that this participant handles blocks.
+struct Handling<'a>(&'a AtomicU64);
+
+impl Drop for Handling<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(DONE, AcqRel);
+    }
 }
 
 /// A free block as it was seen.
@@ -158,6 +178,32 @@ impl<'a> Blocks<'a> {
         claimed.then_some(Block { index, generation: word.generation(), order: word.order() })
     }
 
+    /// The same, cut down to an order; each half that is cut off is free, and told to `freed`.
+    #[inline]
+    pub(crate) fn claim_part(&self, found: Found, order: u32, freed: impl FnMut(Found)) -> Option<Block> {
+        if found.word.order() == order {
+            return self.claim(found);
+        }
+        let _handling = self.handle();
+        Some(self.split(self.claim(found)?, order, freed))
+    }
+
+    /// H1: blocks are in my hands from now on that I shall not keep.
+    #[inline]
+    fn handle(&self) -> Handling<'a> {
+        let mine = &self.peers.entry(self.me).intent;
+        mine.fetch_add(BEGUN, AcqRel);
+        Handling(mine)
+    }
+
+    /// What all participants have said of it, and whether one is at it.
+    fn handled(&self) -> (u64, bool) {
+        (0..self.peers.count()).fold((0_u64, false), |(sum, is_one_at_it), peer| {
+            let word = self.peers.entry(peer).intent.load(Acquire);
+            (sum.wrapping_add(word), is_one_at_it | (word & AT_IT != 0))
+        })
+    }
+
     /// Cuts a block of mine down to an order; each half that is cut off is free, and told to `freed`.
     #[inline]
     pub(crate) fn split(&self, mut block: Block, order: u32, mut freed: impl FnMut(Found)) -> Block {
@@ -250,19 +296,40 @@ impl<'a> Blocks<'a> {
         }
     }
 
-    /// Takes the first free block that is large enough, wherever it is, merging free buddies on the way; slow, and exact as far as the others stand still.
-    /// Each block that it merges, and frees again since it is too small, is told to `freed`.
+    /// Takes the first free block that is large enough, wherever it is, merging free buddies on the way, and cuts it down to the order; slow.
+    ///
+    /// If others had in their hands for a moment what it looks for, it looks again, as long as `may_look_again`, so `None` says that there is no such block.
+    /// Each block that is free again since it is cut off, or too small though it was merged, is told to `freed`.
     #[cold]
-    pub(crate) fn sweep(&self, order: u32, end: u32, mut freed: impl FnMut(Found)) -> Option<Block> {
+    pub(crate) fn sweep(
+        &self,
+        order: u32,
+        end: impl Fn() -> u32,
+        mut freed: impl FnMut(Found),
+        may_look_again: impl Fn() -> bool,
+    ) -> Option<Block> {
+        loop {
+            let before = self.handled();
+            let block = self.sweep_once(order, end(), &mut freed);
+            let is_exact = || !before.1 && self.handled() == before;
+            if block.is_some() || is_exact() || !may_look_again() {
+                return block;
+            }
+            yield_now();
+        }
+    }
+
+    fn sweep_once(&self, order: u32, end: u32, freed: &mut impl FnMut(Found)) -> Option<Block> {
         let mut taken = None;
         self.walk(end, |index, word| {
             if !word.is(Phase::Free) || word.order() < order && !self.is_mergeable(index, word.order(), end) {
                 return false;
             }
+            let _handling = self.handle();
             let Some(block) = self.claim(Found { index, word }) else { return false };
             let block = if block.order < order { self.merge(block, end) } else { block };
             if block.order >= order {
-                taken = Some(block);
+                taken = Some(self.split(block, order, &mut *freed));
             } else if let Some(found) = self.free(block) {
                 freed(found);
             }

@@ -18,8 +18,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long to look before an arena is called full.
-const TRANSIT: Duration = Duration::from_micros(50);
+/// How long another one who handles blocks may be without its processor, or stopped, until the arena is called full without those.
+const TRANSIT: Duration = Duration::from_millis(20);
 
 /// A participant's part of an arena. Handles of blocks keep it.
 pub(crate) struct Core {
@@ -104,9 +104,9 @@ impl Core {
     #[inline]
     pub(super) fn allocate(&self, order: u32) -> Option<Block> {
         while let Some(index) = self.cache.with(|stacks| stacks.pop(order)).flatten() {
-            if let Some(block) = self.blocks.find_at(index, order).and_then(|found| self.blocks.claim(found))
-            {
-                return Some(if block.order == order { block } else { self.cut(block, order) });
+            let found = self.blocks.find_at(index, order);
+            if let Some(block) = found.and_then(|found| self.take(found, order)) {
+                return Some(block);
             }
         }
         self.look_for(order)
@@ -135,10 +135,11 @@ impl Core {
     /// Where the hints point; then everywhere; then in a new stretch; then in what the dead have left.
     #[cold]
     fn look_for(&self, order: u32) -> Option<Block> {
+        let seen = self.ground.end();
         (order..=MAX_ORDER)
             .find_map(|larger| self.follow_hints(order, larger))
             .or_else(|| self.sweep(order))
-            .or_else(|| self.grow_for(order))
+            .or_else(|| self.grow_for(order, seen))
             .or_else(|| if self.recover() > 0 { self.sweep(order) } else { None })
     }
 
@@ -154,7 +155,7 @@ impl Core {
                     return false;
                 }
                 if taken.is_none() {
-                    taken = self.blocks.claim(Found { index, word });
+                    taken = self.take(Found { index, word }, order);
                     return false;
                 }
                 // The next ones of the wanted order go into the cache, which needs no claim.
@@ -168,23 +169,22 @@ impl Core {
             if let Some(found) = is_more {
                 self.ground.hint(found);
             }
-            if let Some(block) = taken {
-                return Some(self.cut(block, order));
+            if taken.is_some() {
+                return taken;
             }
         }
         None
     }
 
+    #[inline]
+    fn take(&self, found: Found, order: u32) -> Option<Block> {
+        self.blocks.claim_part(found, order, |found| self.offer(found))
+    }
+
     fn sweep(&self, order: u32) -> Option<Block> {
-        let look = || self.blocks.sweep(order, self.ground.end(), |found| self.offer(found));
-        let mut block = look().or_else(look);
-        // Another one may have in its hands for a moment what this one is looking for, while it cuts a block of which it needs a part, or merges.
         let begun = Instant::now();
-        while block.is_none() && begun.elapsed() < TRANSIT {
-            std::thread::yield_now();
-            block = look();
-        }
-        Some(self.cut(block?, order))
+        let is_early = || begun.elapsed() < TRANSIT;
+        self.blocks.sweep(order, || self.ground.end(), |found| self.offer(found), is_early)
     }
 
     /// A block of mine, cut down to an order.
@@ -198,13 +198,13 @@ impl Core {
         self.wake_all();
     }
 
-    /// Commits stretches until there is a block of that order, or no more memory.
-    fn grow_for(&self, order: u32) -> Option<Block> {
+    /// Commits stretches until there is a block of that order, or no more memory; below `seen` there was none.
+    fn grow_for(&self, order: u32, mut seen: u32) -> Option<Block> {
         let (plan, extent) = (self.plan(), &self.control.extent.0);
         let reserve = |start, end| {
             plan.stretch(start, end).into_iter().try_for_each(|range| self.segment().reserve(range))
         };
-        while let Some(Ok((start, end))) = extent.grow(&self.blocks, self.ground.step(), reserve) {
+        while let Some(Ok((start, end))) = extent.grow(&self.blocks, seen, self.ground.step(), reserve) {
             self.blocks.walk_from(start, end, |index, word| {
                 if word.is(Phase::Free) {
                     self.ground.hint(Found { index, word });
@@ -214,6 +214,7 @@ impl Core {
             if let Some(block) = self.sweep(order) {
                 return Some(block);
             }
+            seen = end;
         }
         None
     }

@@ -28,19 +28,23 @@ impl Extent {
         self.0.load(Acquire).min(u64::from(limit)) as u32 // E1 pairs with E4
     }
 
-    /// Adds the next stretch of `step` granules, the last of which ends at the limit. `None`: the limit is reached. `reserve` has the kernel commit
-    /// memory for the granules from the first number to the second.
+    /// What there is beyond `seen`, where the caller has looked: what others have added meanwhile, or the next stretch of `step` granules, the last of which ends at the
+    /// limit. `None`: there is nothing, and the limit is reached. `reserve` has the kernel commit memory for the granules from the first number to the second.
     ///
     /// # Errors
     /// What `reserve` returns.
     pub(crate) fn grow<E>(
         &self,
         blocks: &Blocks<'_>,
+        seen: u32,
         step: u32,
         reserve: impl FnOnce(u32, u32) -> Result<(), E>,
     ) -> Option<Result<(u32, u32), E>> {
         let limit = blocks.granules();
         let start = self.end(limit); // E1
+        if start > seen {
+            return Some(Ok((seen, start)));
+        }
         if start == limit {
             return None;
         }

@@ -182,18 +182,24 @@ impl ArenaPeer {
 
     // --- blocks --------------------------------------------------------------------------------------------------
 
-    /// Takes a block of 2^`order` granules, wherever there is one, merging free ones on the way.
+    /// Takes a block of 2^`order` granules, wherever there is one, merging free ones on the way. `None`: there is none, or another one had it in its hands for a moment.
     pub fn allocate(&self, order: u32) -> Option<ArenaBlock> {
-        let blocks = self.blocks();
-        let block = blocks.sweep(order, self.memory.committed(), |_| {})?;
-        Some(ArenaBlock(blocks.split(block, order, |_| {})))
+        self.sweep(order, false)
+    }
+
+    /// The same; `None` says that there is none.
+    pub fn allocate_surely(&self, order: u32) -> Option<ArenaBlock> {
+        self.sweep(order, true)
+    }
+
+    fn sweep(&self, order: u32, may_look_again: bool) -> Option<ArenaBlock> {
+        self.blocks().sweep(order, || self.memory.committed(), |_| {}, || may_look_again).map(ArenaBlock)
     }
 
     /// Takes one that begins at a granule, if a free block that is large enough does: what a handle does that remembers where it has seen one.
     pub fn allocate_at(&self, index: u32, order: u32) -> Option<ArenaBlock> {
         let blocks = self.blocks();
-        let block = blocks.claim(blocks.find_at(index, order)?)?;
-        Some(ArenaBlock(blocks.split(block, order, |_| {})))
+        blocks.claim_part(blocks.find_at(index, order)?, order, |_| {}).map(ArenaBlock)
     }
 
     /// Gives a block back. Panics if it is not this participant's.
@@ -334,7 +340,14 @@ impl ArenaPeer {
 
     /// Adds up to `step` granules. False: there are no more.
     pub fn grow(&self, step: u32) -> bool {
-        self.memory().extent.grow(&self.blocks(), step, |_, _| Ok::<_, Infallible>(())).is_some()
+        self.grow_beyond(self.memory.committed(), step).is_some()
+    }
+
+    /// What there is beyond the first `seen` granules, once up to `step` were added if nobody has added any: from where to where.
+    pub fn grow_beyond(&self, seen: u32, step: u32) -> Option<(u32, u32)> {
+        let reserve = |_, _| Ok::<_, Infallible>(());
+        let grown = self.memory().extent.grow(&self.blocks(), seen, step, reserve)?;
+        Some(grown.unwrap_or_else(|never| match never {}))
     }
 
     /// Mends for the dead; says for how many.
