@@ -31,6 +31,7 @@ pub(crate) const HEAD: usize = 1 + LENGTH;
 struct Append<'a>(&'a mut Vec<u8>);
 
 impl Append<'_> {
+    #[inline]
     fn encode(to: &mut Vec<u8>, value: &impl Serialize) -> postcard::Result<()> {
         let before = to.len();
         postcard::serialize_with_flavor(value, Append(to)).inspect_err(|_| to.truncate(before))
@@ -40,11 +41,13 @@ impl Append<'_> {
 impl Flavor for Append<'_> {
     type Output = ();
 
+    #[inline]
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
         self.0.push(byte);
         Ok(())
     }
 
+    #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
         self.0.extend_from_slice(bytes);
         Ok(())
@@ -57,16 +60,18 @@ impl Flavor for Append<'_> {
 
 /// Appends a value, whose handles are of that arena, and behind it their table. The value is dropped, so that none of its blocks can be reached here any more. After
 /// an error what was appended makes no sense, and nothing is sent.
+///
+/// The error is boxed here and wherever it may be an item's, so that an item's outcome is two words: it is moved several times.
 pub(crate) fn encode<T: Serialize>(
     to: &mut Vec<u8>,
     value: T,
     arena: &Arena,
     not_encoded: impl FnOnce(String) -> TaskError,
-) -> Result<Freight, TaskError> {
+) -> Result<Freight, Box<TaskError>> {
     let packed = arena.pack(|| Append::encode(to, &value).map_err(|e| e.to_string()));
     let ((), mut freight) = packed.map_err(not_encoded)?;
     if !freight.surrender(value) {
-        return Err(TaskError::HandleKept);
+        return Err(TaskError::HandleKept.into());
     }
     if !freight.is_empty() {
         to.extend(freight.entries().flat_map(u64::to_le_bytes));
@@ -80,29 +85,39 @@ pub(crate) fn put_argument(
     to: &mut Vec<u8>,
     value: impl Serialize,
     arena: &Arena,
-) -> Result<Freight, TaskError> {
+) -> Result<Freight, Box<TaskError>> {
     let start = to.len();
     to.extend([VALUE; HEAD]);
     let encoded = encode(to, value, arena, |reason| TaskError::ArgumentNotEncoded { reason });
-    let checked = encoded.and_then(|freight| within_limit((to.len() - start) as u64).map(|()| freight));
-    match &checked {
-        Ok(freight) => close(&mut to[start..], tag_of(freight)),
-        Err(_) => to.truncate(start),
-    }
-    checked
+    let checked = encoded.and_then(|freight| {
+        within_limit((to.len() - start) as u64)?;
+        Ok(freight)
+    });
+    let freight = match checked {
+        Ok(freight) => freight,
+        Err(error) => {
+            to.truncate(start);
+            return Err(error);
+        }
+    };
+    close(&mut to[start..], tag_of(&freight));
+    Ok(freight)
 }
 
+#[inline]
 fn tag_of(freight: &Freight) -> u8 {
     if freight.is_empty() { VALUE } else { HANDLES }
 }
 
 /// Writes the head of a frame.
+#[inline]
 fn close(frame: &mut [u8], tag: u8) {
     let length = (frame.len() - HEAD) as u32;
     frame[0] = tag;
     frame[1..HEAD].copy_from_slice(&length.to_le_bytes());
 }
 
+#[inline]
 pub(crate) fn within_limit(bytes: u64) -> Result<(), TaskError> {
     if bytes <= STREAM_LIMIT {
         return Ok(());
@@ -113,17 +128,20 @@ pub(crate) fn within_limit(bytes: u64) -> Result<(), TaskError> {
 /// Makes `frame` the frame of what `run` gives: the value that it appended, with what that has sent; or its error.
 pub(crate) fn write_result(
     frame: &mut Vec<u8>,
-    run: impl FnOnce(&mut Vec<u8>) -> Result<Freight, TaskError>,
+    run: impl FnOnce(&mut Vec<u8>) -> Result<Freight, Box<TaskError>>,
 ) -> Freight {
     frame.clear();
     frame.extend([VALUE; HEAD]);
-    let result = run(frame).and_then(|freight| within_limit(frame.len() as u64).map(|()| freight));
+    let result = run(frame).and_then(|freight| {
+        within_limit(frame.len() as u64)?;
+        Ok(freight)
+    });
     let (tag, freight) = match result {
         Ok(freight) => (tag_of(&freight), freight),
         Err(error) => {
             frame.truncate(HEAD);
             // A TaskError is strings and numbers: nothing in it can fail to encode.
-            let _ = Append::encode(frame, &error);
+            let _ = Append::encode(frame, &*error);
             (ERROR, Freight::default())
         }
     };
@@ -134,7 +152,7 @@ pub(crate) fn write_result(
 /// The frame of an error.
 pub(crate) fn error_frame(error: TaskError) -> Vec<u8> {
     let mut frame = Vec::new();
-    write_result(&mut frame, |_| Err(error));
+    write_result(&mut frame, |_| Err(error.into()));
     frame
 }
 
@@ -148,6 +166,7 @@ pub(crate) struct Payload<'a> {
 }
 
 /// How many bytes a frame's payload has, by its head; and whether it ends in a table.
+#[inline]
 pub(crate) fn read_head(head: [u8; HEAD]) -> (u32, bool) {
     let [tag, length @ ..] = head;
     (u32::from_le_bytes(length), tag == HANDLES)
@@ -160,6 +179,7 @@ pub(crate) fn table_bytes(payload: usize, count: [u8; LENGTH]) -> Option<usize> 
 }
 
 /// Takes the first frame off a stream; `None` if the stream is at its end, or breaks off.
+#[inline]
 pub(crate) fn next<'a>(stream: &mut &'a [u8]) -> Option<Payload<'a>> {
     let (head, rest) = stream.split_first_chunk::<HEAD>()?;
     let (length, has_table) = read_head(*head);
@@ -180,12 +200,14 @@ pub(crate) fn next<'a>(stream: &mut &'a [u8]) -> Option<Payload<'a>> {
 }
 
 /// The numbers in a table of handles.
+#[inline]
 pub(crate) fn entries(table: &[u8]) -> impl ExactSizeIterator<Item = u64> + '_ {
     table.chunks_exact(ENTRY).map(|entry| u64::from_le_bytes(entry.try_into().unwrap_or_default()))
 }
 
 impl Payload<'_> {
     /// The blocks that the value's handles have.
+    #[inline]
     pub(crate) fn entries(&self) -> impl ExactSizeIterator<Item = u64> + '_ {
         entries(self.table)
     }
@@ -213,6 +235,7 @@ impl Payload<'_> {
         }
     }
 
+    #[inline]
     fn value<T: DeserializeOwned>(&self) -> Result<T, String> {
         postcard::from_bytes(self.bytes).map_err(|e| e.to_string())
     }

@@ -39,8 +39,8 @@ pub fn run_each<A: DeserializeOwned, R: Serialize>(
 ) -> Vec<Result<(), TaskError>> {
     let next = || {
         let argument = frame::next(&mut stream)?;
-        let call = Call { argument, result: &mut Vec::new(), arena, is_retried };
-        Some(task::run(call, &task).result.map(drop))
+        let call = Call { argument: &argument, result: &mut Vec::new(), arena, is_retried };
+        Some(task::run(call, &task).result.map(drop).map_err(|error| *error))
     };
     std::iter::from_fn(next).collect()
 }

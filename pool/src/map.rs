@@ -3,7 +3,8 @@
 use crate::core::{Batch, Core};
 use crate::error::TaskError;
 use crate::frame;
-use crate::job::Job;
+use crate::job::{Arrival, Job};
+use crate::outcome::Outcome;
 use crate::task::{Task, TaskRef};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -33,7 +34,7 @@ impl Encoded {
     fn new<A: Serialize>(inputs: impl Iterator<Item = A>, arena: &Arena) -> Result<Encoded, TaskError> {
         let mut encoded = Encoded::default();
         for input in inputs {
-            let freight = frame::put_argument(&mut encoded.stream, input, arena)?;
+            let freight = frame::put_argument(&mut encoded.stream, input, arena).map_err(|error| *error)?;
             if !freight.is_empty() {
                 encoded.freight.push_back((encoded.ends.len(), freight));
             }
@@ -75,18 +76,33 @@ pub(crate) fn map<A: Serialize, R: DeserializeOwned>(
         counts.push(count);
         first += count as usize;
     }
-    core.wait(&job, counts.len(), None);
-    let mut outcomes: Vec<_> = std::iter::from_fn(|| job.take()).collect();
-    outcomes.sort_unstable_by_key(|arrival| arrival.part);
-
-    let mut results = Vec::with_capacity(encoded.ends.len());
-    for arrival in outcomes {
-        let mut outcome = arrival.outcome?;
-        for _ in 0..counts[arrival.part as usize] {
-            results.push(outcome.next()?);
+    let mut results = Ok(Vec::with_capacity(encoded.ends.len()));
+    drop(encoded);
+    let mut arrived: Vec<_> = counts.iter().map(|_| None).collect();
+    let mut next = 0;
+    while next < counts.len() {
+        core.wait(&job, 1, None);
+        let Some(Arrival { part, outcome }) = job.take() else { return Err(TaskError::Terminated) };
+        arrived[part as usize] = Some(outcome);
+        // What comes in order is decoded while the workers are at the rest.
+        while let Some(outcome) = arrived.get_mut(next).and_then(Option::take) {
+            results = results.and_then(|results| decode(outcome?, counts[next], results));
+            next += 1;
         }
     }
-    refused.map_or(Ok(results), Err)
+    refused.map_or(results, Err)
+}
+
+/// The results of a chunk, behind those before.
+fn decode<R: DeserializeOwned>(
+    mut outcome: Outcome,
+    count: u32,
+    mut results: Vec<R>,
+) -> Result<Vec<R>, TaskError> {
+    for _ in 0..count {
+        results.push(outcome.next()?);
+    }
+    Ok(results)
 }
 
 /// Results in the order in which they come; [`Pool::imap_unordered`](crate::Pool::imap_unordered) gives it.
@@ -136,7 +152,7 @@ impl<I: Iterator<Item = A>, A: Serialize, R> Imap<'_, I, A, R> {
                 let mut frame = std::mem::take(&mut self.pending);
                 let freight = frame::put_argument(&mut frame, input, self.core.arena());
                 self.pending = frame;
-                let freight = freight?;
+                let freight = freight.map_err(|error| *error)?;
                 if !freight.is_empty() {
                     self.freight.push((0, freight));
                 }

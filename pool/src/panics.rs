@@ -6,7 +6,7 @@
 
 use crate::error::TaskError;
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::panic::{self, PanicHookInfo};
 
@@ -19,6 +19,8 @@ struct Seen {
 
 thread_local! {
     static LAST: RefCell<Option<Seen>> = const { RefCell::new(None) };
+    /// Whether `LAST` may hold one: a plain word, which each item of each task looks at.
+    static HAS_LAST: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Replaces the panic hook in a worker: panics of this thread are kept, those of others are shown as before.
@@ -41,12 +43,16 @@ pub(crate) fn keep_this_threads() {
         let seen =
             Seen { text: text(info.payload()).map(str::to_owned), location: location(info), is_printed };
         LAST.set(Some(seen));
+        HAS_LAST.set(true);
     }));
 }
 
 /// Forgets what an earlier task said.
+#[inline]
 pub(crate) fn clear() {
-    LAST.set(None);
+    if HAS_LAST.replace(false) {
+        LAST.set(None);
+    }
 }
 
 /// The panic that was caught with this payload. It may have been raised without the hook (`resume_unwind`), so its text is the truth;

@@ -171,7 +171,8 @@ impl Pool {
     fn submit<A: Serialize, R, F>(&self, task: &Task<A, R, F>, arguments: A) -> Result<Arc<Job>, TaskError> {
         let job = if self.core.is_own() { self.core.job() } else { Arc::default() };
         let mut encoded = job.buffer();
-        let freight = frame::put_argument(&mut encoded, arguments, self.core.arena())?;
+        let freight =
+            frame::put_argument(&mut encoded, arguments, self.core.arena()).map_err(|error| *error)?;
         let mut freight = if freight.is_empty() { Vec::new() } else { vec![(0, freight)] };
         let (task, freight) = (task.untyped(), &mut freight);
         let mut batch = Batch { task, count: 1, arguments: &encoded, freight, is_continued: false };

@@ -181,7 +181,7 @@ impl SliceCall<'_> {
 
     fn submit(&self, assignment: Assignment) -> Result<(), TaskError> {
         let (core, mut arguments) = (self.caller.core, Vec::new());
-        frame::put_argument(&mut arguments, assignment, core.arena())?;
+        frame::put_argument(&mut arguments, assignment, core.arena()).map_err(|error| *error)?;
         let task = TaskRef { retries: 0, ..self.task };
         let mut batch =
             Batch { task, count: 1, arguments: &arguments, freight: &mut Vec::new(), is_continued: true };

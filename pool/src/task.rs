@@ -81,7 +81,7 @@ pub const fn new_task<A, R, F: Copy>(entry: &TaskEntry, function: F) -> Task<A, 
 /// One call of a task in its worker.
 #[doc(hidden)]
 pub struct Call<'r, 'a> {
-    pub(crate) argument: Payload<'r>,
+    pub(crate) argument: &'r Payload<'r>,
     /// Where the encoded result is appended.
     pub(crate) result: &'r mut Vec<u8>,
     pub(crate) arena: &'a Arena,
@@ -93,7 +93,7 @@ pub struct Call<'r, 'a> {
 #[doc(hidden)]
 pub struct Ran<'a> {
     /// What the result's handles have sent.
-    pub(crate) result: Result<Freight, TaskError>,
+    pub(crate) result: Result<Freight, Box<TaskError>>,
     /// What is left of the argument. To be kept until the result is counted.
     pub(crate) argument: Lading<'a>,
 }
@@ -123,7 +123,12 @@ impl TaskEntry {
         TaskEntry { name, id: fnv1a(fnv1a(FNV_BASIS, name), signature), place, retries, run }
     }
 
-    pub(crate) fn run<'a>(&self, argument: Payload<'_>, result: &mut Vec<u8>, arena: &'a Arena) -> Ran<'a> {
+    pub(crate) fn run<'r, 'a>(
+        &self,
+        argument: &'r Payload<'r>,
+        result: &'r mut Vec<u8>,
+        arena: &'a Arena,
+    ) -> Ran<'a> {
         (self.run)(Call { argument, result, arena, is_retried: self.retries > 0 })
     }
 }
@@ -199,7 +204,7 @@ pub fn run<'a, A: DeserializeOwned, R: Serialize>(
 }
 
 /// Runs user code, which may panic in every step. What it shared with the outside is its own business, as with threads.
-pub(crate) fn contained<R>(steps: impl FnOnce() -> Result<R, TaskError>) -> Result<R, TaskError> {
+pub(crate) fn contained<R>(steps: impl FnOnce() -> Result<R, Box<TaskError>>) -> Result<R, Box<TaskError>> {
     panics::clear();
     catch_unwind(AssertUnwindSafe(steps)).unwrap_or_else(|payload| {
         let told = panics::told_by(&*payload);
@@ -207,7 +212,7 @@ pub(crate) fn contained<R>(steps: impl FnOnce() -> Result<R, TaskError>) -> Resu
         if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
             std::mem::forget(another);
         }
-        Err(told)
+        Err(told.into())
     })
 }
 

@@ -138,13 +138,13 @@ impl Worker {
             let mut kept = None;
             let freight = frame::write_result(&mut self.frame, |result| match entry {
                 Some(entry) => {
-                    let ran = entry.run(argument, result, arena);
+                    let ran = entry.run(&argument, result, arena);
                     kept = Some(ran.argument);
                     ran.result
                 }
                 None => {
                     kept = Some(arena.lading(argument.entries()));
-                    Err(TaskError::UnknownTask { name: format!("{:#018x}", work.task) })
+                    Err(TaskError::UnknownTask { name: format!("{:#018x}", work.task) }.into())
                 }
             });
             if !self.table.is_own() {

@@ -43,6 +43,7 @@ impl Freight {
     }
 
     /// A carrier has them now.
+    #[inline]
     pub fn let_go(self) {
         self.0.let_go();
     }
@@ -103,6 +104,7 @@ impl Lading<'_> {
     ///
     /// # Errors
     /// What `work` says, or which handle leads nowhere.
+    #[inline]
     pub fn within<T>(&mut self, work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
         self.table.within(self.core, work)
     }
@@ -111,7 +113,7 @@ impl Lading<'_> {
 impl Drop for Lading<'_> {
     #[inline]
     fn drop(&mut self) {
-        if self.core.is_own() {
+        if !self.table.is_empty() && self.core.is_own() {
             let rest = self.table.take_rest(self.core);
             rest.into_iter().for_each(|(block, phase)| self.core.let_go_of(block, phase));
         }

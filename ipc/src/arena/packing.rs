@@ -13,13 +13,16 @@ use super::word::Phase;
 use crate::sync::biased::{Leaf, Shared};
 use serde::{Serialize, Serializer, ser};
 use std::cell::{Cell, RefCell};
+use std::ptr;
+use thin_vec::ThinVec;
 
 pub(super) const HOMELESS: &str =
     "a handle of shared memory travels through the queues and tasks of its arena only";
 
 thread_local! {
-    static PACKING: RefCell<Option<Packing>> = const { RefCell::new(None) };
-    static SURRENDERING: RefCell<Option<Vec<Sent>>> = const { RefCell::new(None) };
+    /// The innermost [`packing`] that this thread is in; null: none. A pointer, since a plain word costs every item of every task next to nothing.
+    static PACKING: Cell<*const Packing> = const { Cell::new(ptr::null()) };
+    static SURRENDERING: RefCell<Option<ThinVec<Sent>>> = const { RefCell::new(None) };
     /// How many scopes of this thread want to know of handles that are dropped.
     static SCOPES: Cell<u32> = const { Cell::new(0) };
 }
@@ -65,9 +68,10 @@ struct Sent {
 
 /// The blocks that a value's handles have sent. Until they are [let go](Self::let_go) dropping this takes them back.
 #[derive(Default)]
-pub(crate) struct Cargo(Vec<Sent>);
+pub(crate) struct Cargo(ThinVec<Sent>);
 
 impl Cargo {
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -78,26 +82,42 @@ impl Cargo {
     }
 
     /// Runs `drop_value`, which drops the value that was encoded. False: some handle is still there, so the blocks must not go anywhere.
+    #[inline]
     pub(crate) fn surrender(&mut self, drop_value: impl FnOnce()) -> bool {
-        if !self.is_empty() {
+        if self.is_empty() {
+            drop_value();
+            return true;
+        }
+        {
             let _scope = Scope::enter();
             let outer = SURRENDERING.replace(Some(std::mem::take(&mut self.0)));
             let _end = Surrender { cargo: self, outer };
-            drop_value();
-        } else {
             drop_value();
         }
         self.0.iter().all(|sent| sent.is_surrendered)
     }
 
     /// The carrier has them now.
+    #[inline]
     pub(crate) fn let_go(mut self) {
-        self.0.clear();
+        if !self.is_empty() {
+            self.0.clear();
+        }
     }
 }
 
 impl Drop for Cargo {
+    #[inline]
     fn drop(&mut self) {
+        if !self.is_empty() {
+            self.take_back();
+        }
+    }
+}
+
+impl Cargo {
+    #[cold]
+    fn take_back(&mut self) {
         for Sent { core, block, phase, is_surrendered, .. } in self.0.drain(..) {
             if !core.is_own() {
                 continue;
@@ -113,7 +133,7 @@ impl Drop for Cargo {
 /// Gives the blocks back to their cargo, also when the value's destructor panics.
 struct Surrender<'a> {
     cargo: &'a mut Cargo,
-    outer: Option<Vec<Sent>>,
+    outer: Option<ThinVec<Sent>>,
 }
 
 impl Drop for Surrender<'_> {
@@ -138,36 +158,43 @@ pub(super) fn entry(block: Block) -> u64 {
 
 struct Packing {
     arena: u64,
-    cargo: Cargo,
-    error: Option<EncodeError>,
+    cargo: RefCell<Cargo>,
+    error: Cell<Option<Box<EncodeError>>>,
 }
 
 /// Runs `encode`, whose handles are of that arena; gives what they sent.
+#[inline]
 pub(crate) fn packing<R>(
     arena: u64,
     encode: impl FnOnce() -> Result<R, EncodeError>,
 ) -> Result<(R, Cargo), EncodeError> {
-    let here = Packing { arena, cargo: Cargo::default(), error: None };
+    let here = Packing { arena, cargo: RefCell::default(), error: Cell::new(None) };
     // One within the other is possible: a `Serialize` may put something into a queue.
-    let _outer = Restore(PACKING.replace(Some(here)));
+    let inside = Inside { outer: PACKING.replace(&raw const here) };
     let result = encode();
-    let here = PACKING.take();
-    match (result, here) {
-        (Ok(value), Some(Packing { cargo, error: None, .. })) => Ok((value, cargo)),
-        (_, Some(Packing { error: Some(error), .. })) => Err(error),
-        (Err(error), _) => Err(error),
-        (Ok(_), None) => Err(EncodeError::Serialize { reason: HOMELESS.into() }),
+    drop(inside);
+    if let Some(error) = here.error.into_inner() {
+        return Err(*error);
+    }
+    Ok((result?, here.cargo.into_inner()))
+}
+
+/// While this lives, `PACKING` points to what lives longer. Dropping it, also when user code panics, puts back what was noted before.
+struct Inside {
+    outer: *const Packing,
+}
+
+impl Drop for Inside {
+    #[inline]
+    fn drop(&mut self) {
+        PACKING.set(self.outer);
     }
 }
 
-/// Puts back what was noted before, also when user code panics.
-struct Restore(Option<Packing>);
-
-impl Drop for Restore {
-    fn drop(&mut self) {
-        let outer = self.0.take();
-        drop(PACKING.replace(outer));
-    }
+/// The packing that this thread is in.
+fn with_packing<R>(f: impl FnOnce(&Packing) -> R) -> Option<R> {
+    // SAFETY: null, or what `packing` further up on this thread's stack has noted and not yet taken back (`Inside`); nobody has it but by shared reference.
+    unsafe { PACKING.get().as_ref() }.map(f)
 }
 
 /// Encodes a handle, whose block is sent.
@@ -177,11 +204,10 @@ pub(super) fn pack<Z: Serializer>(
     kind: u64,
     len: usize,
 ) -> Result<Z::Ok, Z::Error> {
-    let number = PACKING.with_borrow_mut(|packing| {
-        let packing = packing.as_mut().ok_or_else(|| ser::Error::custom(HOMELESS))?;
-        let mut fail = |error: EncodeError| {
+    let number = with_packing(|packing| {
+        let fail = |error: EncodeError| {
             let told = ser::Error::custom(&error);
-            packing.error = Some(error);
+            packing.error.set(Some(Box::new(error)));
             told
         };
         if handle.core.ground().id() != packing.arena || !handle.core.is_own() {
@@ -189,9 +215,10 @@ pub(super) fn pack<Z: Serializer>(
         }
         let (held, phase) = (handle.block, handle.hold.phase());
         let Some(block) = handle.core.send(held, phase) else { return Err(fail(EncodeError::Sent)) };
-        let sent = &mut packing.cargo.0;
+        let sent = &mut packing.cargo.borrow_mut().0;
         sent.push(Sent { core: handle.core.leaf(), held, block, phase, is_surrendered: false });
         Ok(sent.len() as u32 - 1)
-    })?;
+    });
+    let number = number.unwrap_or_else(|| Err(ser::Error::custom(HOMELESS)))?;
     (number, kind, len as u64).serialize(serializer)
 }

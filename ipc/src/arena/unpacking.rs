@@ -14,6 +14,7 @@ use super::word::{Phase, Word};
 use crate::sync::biased::{Leaf, Shared};
 use serde::{Deserialize, Deserializer, de};
 use std::cell::RefCell;
+use thin_vec::ThinVec;
 
 thread_local! {
     static UNPACKING: RefCell<Option<Unpacking>> = const { RefCell::new(None) };
@@ -21,7 +22,7 @@ thread_local! {
 
 struct Unpacking {
     core: Leaf<Core>,
-    blocks: Vec<Lying>,
+    blocks: ThinVec<Lying>,
     error: Option<String>,
 }
 
@@ -34,16 +35,27 @@ struct Lying {
 }
 
 /// The blocks that a carrier's place holds besides the message.
-pub(crate) struct Table(Vec<Lying>);
+pub(crate) struct Table(ThinVec<Lying>);
 
 impl Table {
     /// From entries as `packing` has written them.
+    #[inline]
     pub(crate) fn new(entries: impl IntoIterator<Item = u64>) -> Table {
+        let mut entries = entries.into_iter().peekable();
+        if entries.peek().is_none() {
+            return Table(ThinVec::new()); // the usual case
+        }
         let lying = |entry: u64| Lying { index: entry as u32, generation: (entry >> 32) as u32, out: None };
-        Table(entries.into_iter().map(lying).collect())
+        Table(entries.map(lying).collect())
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Runs `work`, in which handles of these blocks are made or dropped. What is wrong with one goes before what `work` says.
+    #[inline]
     pub(crate) fn within<R>(
         &mut self,
         core: &Shared<Core>,

@@ -64,7 +64,7 @@ fn run_chunks<'a, A: Pod, B: Pod>(
                 sys::vanish();
             }
             if !lent.chunks.finish(chunk, assignment.runner) {
-                return Err(corrupt());
+                return Err(corrupt().into());
             }
         }
         frame::encode(result, (), arena, |reason| TaskError::ResultNotEncoded { reason })
