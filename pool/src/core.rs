@@ -50,6 +50,8 @@ pub(crate) struct Core {
     closed: AtomicBool,
     ending: OnceLock<TaskError>,
     tasks_done: AtomicU64,
+    /// The process that made the pool.
+    owner: u32,
 }
 
 /// To whom a record's outcome goes, and how often it was tried.
@@ -91,6 +93,7 @@ impl Core {
             closed: AtomicBool::new(false),
             ending: OnceLock::new(),
             tasks_done: AtomicU64::new(0),
+            owner: std::process::id(),
         });
         let _ = hook.set(Arc::downgrade(&core));
         Ok(core)
@@ -111,6 +114,11 @@ impl Core {
     /// Whether this process is the one that made the pool (C3).
     pub(crate) fn is_own(&self) -> bool {
         self.table.is_own()
+    }
+
+    /// The process that made the pool.
+    pub(crate) fn owner(&self) -> u32 {
+        self.owner
     }
 
     pub(crate) fn arena(&self) -> &Arena {

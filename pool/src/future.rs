@@ -23,7 +23,7 @@ pub struct Future<R> {
 
 impl<R: DeserializeOwned> Future<R> {
     pub(crate) fn new(job: Arc<Job>, core: &Arc<Core>) -> Self {
-        Future { job, core: Arc::downgrade(core), owner: std::process::id(), result: PhantomData }
+        Future { job, core: Arc::downgrade(core), owner: core.owner(), result: PhantomData }
     }
 
     /// The result.
@@ -33,8 +33,9 @@ impl<R: DeserializeOwned> Future<R> {
     /// # Errors
     /// [`TaskError`] says why the task gave no result.
     pub fn get(self) -> Result<R, TaskError> {
-        self.wait(None);
-        self.resolve()
+        let core = self.core.upgrade();
+        self.wait(core.as_deref(), None);
+        self.resolve(core.as_deref())
     }
 
     /// The result, or this future again if `timeout` passes before it is there.
@@ -45,37 +46,39 @@ impl<R: DeserializeOwned> Future<R> {
     /// The future itself when the time is over. The inner error is that of [`get`](Self::get).
     pub fn get_timeout(self, timeout: Duration) -> Result<Result<R, TaskError>, Self> {
         let deadline = Instant::now().checked_add(timeout);
-        if self.wait(deadline) { Ok(self.resolve()) } else { Err(self) }
+        let core = self.core.upgrade();
+        if self.wait(core.as_deref(), deadline) { Ok(self.resolve(core.as_deref())) } else { Err(self) }
     }
 
     /// Whether the result is there, so that [`get`](Self::get) will not block. Never blocks.
     pub fn is_ready(&self) -> bool {
-        if self.is_copy() || self.job.peek(1) {
+        let core = self.core.upgrade();
+        if self.is_copy(core.as_deref()) || self.job.peek(1) {
             return true;
         }
-        let Some(core) = self.core.upgrade() else { return true };
+        let Some(core) = core else { return true };
         core.collect();
         self.job.peek(1)
     }
 
-    fn wait(&self, deadline: Option<Instant>) -> bool {
-        if self.is_copy() || self.job.peek(1) {
+    fn wait(&self, core: Option<&Core>, deadline: Option<Instant>) -> bool {
+        if self.is_copy(core) || self.job.peek(1) {
             return true;
         }
         // A pool that is gone has told all its jobs.
-        self.core.upgrade().is_none_or(|core| core.wait(&self.job, 1, deadline))
+        core.is_none_or(|core| core.wait(&self.job, 1, deadline))
     }
 
     /// Whether this is a forked child's, where nobody delivers.
-    fn is_copy(&self) -> bool {
-        self.core.upgrade().map_or_else(|| std::process::id() != self.owner, |core| !core.is_own())
+    fn is_copy(&self, core: Option<&Core>) -> bool {
+        core.map_or_else(|| std::process::id() != self.owner, |core| !core.is_own())
     }
 
-    fn resolve(self) -> Result<R, TaskError> {
-        if self.is_copy() {
+    fn resolve(self, core: Option<&Core>) -> Result<R, TaskError> {
+        if self.is_copy(core) {
             return Err(TaskError::Forked);
         }
-        resolve(self.job, self.core.upgrade().as_deref())
+        resolve(self.job, core)
     }
 }
 

@@ -19,6 +19,9 @@ impl Outbox {
 
     /// Puts the id, behind those that wait; tells whether all are put.
     pub(crate) fn put(&mut self, id: u64) -> Result<bool, PutError<()>> {
+        if self.backlog.is_empty() && self.ring.try_put(id).is_ok() {
+            return Ok(true);
+        }
         self.backlog.push_back(id);
         self.flush()
     }
