@@ -44,7 +44,7 @@
 
 use super::layout::{Control, HEADER_BYTES, longest, record_bytes};
 use crate::fault;
-use crate::sync::{Acquire, Cell, Release};
+use crate::sync::{Acquire, Cell, Release, prefetch_for_read, prefetch_for_write};
 use crate::wait::WaitWord;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -126,6 +126,21 @@ impl<'a> Ring<'a> {
     }
 }
 
+/// How far ahead of the record at hand a side asks for lines: as much as arrives while it is at what lies before.
+const AHEAD: u64 = 512;
+/// The most lines that it asks for with one record.
+const LINES: u64 = 4;
+
+/// Where the lines begin that a record will reach when it lies `AHEAD` behind the one at a position: in bytes from there.
+///
+/// Where the next record is, only the length of this one tells; so the processor cannot ask for it early by itself, and each record would wait for its lines to cross from core to core.
+#[inline]
+fn lines_ahead(at: u64, record: u64) -> impl Iterator<Item = u64> {
+    const LINE: u64 = 64;
+    let first = LINE - at % LINE;
+    (0..LINES).map(move |n| first + n * LINE).take_while(move |&next| next <= record).map(|next| AHEAD + next)
+}
+
 /// The sender's side of a ring.
 pub(crate) struct SendEnd<'a> {
     ring: Ring<'a>,
@@ -190,6 +205,11 @@ impl<'a> SendEnd<'a> {
         debug_assert!(self.fits(at, record_bytes(length)), "it was reserved");
         self.ring.word(at).write(length); // S3
         fault::point("send: written");
+        for ahead in lines_ahead(at, record_bytes(length)) {
+            if self.fits(at, ahead + HEADER_BYTES) {
+                prefetch_for_write(self.ring.word(at.wrapping_add(ahead)));
+            }
+        }
         at.wrapping_add(record_bytes(length))
     }
 
@@ -251,7 +271,15 @@ impl<'a> ReceiveEnd<'a> {
         }
         let length = self.ring.word(at).read(); // R2
         // As `published` is a multiple of 8, the whole record lies within it if header and payload do.
-        if length <= published - HEADER_BYTES { Ok(length) } else { Err(Refusal::Corrupt) }
+        if length > published - HEADER_BYTES {
+            return Err(Refusal::Corrupt);
+        }
+        for ahead in lines_ahead(at, record_bytes(length)) {
+            if ahead < published {
+                prefetch_for_read(self.ring.word(at.wrapping_add(ahead)));
+            }
+        }
+        Ok(length)
     }
 
     /// R4: gives the bytes before a position, where a record that was read ends, back to the sender.

@@ -16,6 +16,9 @@ pub(crate) fn spin_loop() {
 /// A model has no lines.
 pub(crate) fn prefetch_for_write<T>(_target: &T) {}
 
+/// See [`prefetch_for_write`].
+pub(crate) fn prefetch_for_read<T>(_target: &T) {}
+
 /// Loom knows no kernel that fences for others: here both fences are full ones.
 pub(crate) fn light_fence() {
     fence(Ordering::SeqCst);

@@ -71,6 +71,20 @@ pub(crate) fn prefetch_for_write<T>(target: &T) {
     let _ = target;
 }
 
+/// Asks for the line that `target` starts on, to be read soon. Changes nothing.
+#[inline(always)]
+pub(crate) fn prefetch_for_read<T>(target: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which no address makes fail and which changes no value.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
+            std::ptr::from_ref(target).cast(),
+        );
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = target;
+}
+
 /// Sleeps while `word` is `expected`, at most for `timeout`; may return at any time.
 pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) {
     sys::futex_wait(word, expected, timeout);
