@@ -12,8 +12,10 @@ pub struct Line<T>(pub T);
 
 /// How often the processes of a run can wait for each other.
 const BARRIERS: usize = 8;
-/// The bytes for whoever needs some.
-const SCRATCH: usize = 16 << 20;
+/// The most processes of a run whose shares are told apart.
+const PARTIES: usize = 64;
+/// The bytes for whoever needs some: of those that nobody touches there are none.
+const SCRATCH: usize = 520 << 20;
 
 #[repr(C)]
 struct Words {
@@ -21,6 +23,7 @@ struct Words {
     failed: Line<AtomicU32>,
     figure: Line<AtomicU64>,
     notes: [AtomicU64; 8],
+    shares: [AtomicU64; PARTIES],
     sent: Line<AtomicU64>,
     received: Line<AtomicU64>,
     sum: Line<AtomicU64>,
@@ -130,6 +133,21 @@ impl Stage {
         words.sent.0.fetch_add(items, AcqRel);
         words.sum.0.fetch_add(sum, AcqRel);
         words.finished.0.fetch_add(1, AcqRel);
+    }
+
+    /// This part has put, or got, so many items.
+    pub fn set_share(&self, part: u32, items: u64) {
+        if let Some(share) = self.words().shares.get(part as usize) {
+            share.store(items, Release);
+        }
+    }
+
+    /// The least share of these parts, beside their mean.
+    pub fn fairness(&self, parts: std::ops::Range<u32>) -> f64 {
+        let shares = &self.words().shares[parts.start as usize..parts.end as usize];
+        let shares: Vec<f64> = shares.iter().map(|share| share.load(Acquire) as f64).collect();
+        let mean = shares.iter().sum::<f64>() / shares.len() as f64;
+        shares.iter().copied().fold(f64::INFINITY, f64::min) / mean
     }
 
     /// Whether all producers are done: what cannot be got after this was seen is not there.

@@ -15,17 +15,19 @@ pub struct Crowd<'a> {
     pub stage: &'a Stage,
     pub time: Duration,
     pub producers: u32,
+    /// Which part this is.
+    number: u32,
 }
 
 impl<'a> Crowd<'a> {
     /// The first half of a run's processes produce, the others consume.
     pub fn of(part: &'a Part) -> Crowd<'a> {
-        Crowd { stage: &part.stage, time: part.time, producers: part.parties / 2 }
+        Crowd { stage: &part.stage, time: part.time, producers: part.parties / 2, number: part.number }
     }
 
     /// The same in the threads of one process.
     pub fn threads(part: &'a Part, producers: u32) -> Crowd<'a> {
-        Crowd { stage: &part.stage, time: part.time, producers }
+        Crowd { stage: &part.stage, time: part.time, producers, number: 0 }
     }
 
     /// Produces until the time is over: `put` takes some of the items from the first on, if it has room.
@@ -55,6 +57,7 @@ impl<'a> Crowd<'a> {
                 break;
             }
         }
+        self.stage.set_share(self.number, n - first);
         self.stage.finish_sending(n - first, sum);
     }
 
@@ -63,7 +66,7 @@ impl<'a> Crowd<'a> {
     /// # Errors
     /// An item that came out of its turn.
     pub fn consume<T: Item, const BATCH: usize>(&self, mut get: impl FnMut(&mut [T]) -> usize) -> Outcome {
-        let mut tally = Tally { crowd: self.producers > 1, next: [0; 4], count: 0, sum: 0, in_order: true };
+        let mut tally = Tally { crowd: self.producers > 1, next: [0; 16], count: 0, sum: 0, in_order: true };
         let mut items = [T::of(0); BATCH];
         let mut over = false;
         self.stage.meet(3, 2 * self.producers);
@@ -86,8 +89,14 @@ impl<'a> Crowd<'a> {
         if !tally.in_order {
             return Err("an item came out of its turn".into());
         }
+        self.stage.set_share(self.number, tally.count);
         self.stage.finish_receiving(tally.count, tally.sum);
         Ok(())
+    }
+
+    /// The same for longer, if it is shorter than this.
+    pub fn at_least(self, time: Duration) -> Crowd<'a> {
+        Crowd { time: self.time.max(time), ..self }
     }
 
     /// Once all have ended: whether nothing was lost, and the figure, in millions a second.
@@ -124,7 +133,7 @@ impl<'a> Crowd<'a> {
 /// What a consumer has got.
 struct Tally {
     crowd: bool,
-    next: [u64; 4],
+    next: [u64; 16],
     count: u64,
     sum: u64,
     in_order: bool,
@@ -136,7 +145,7 @@ impl Tally {
         if self.crowd {
             for item in items {
                 let n = item.number();
-                let next = &mut self.next[(n >> 48) as usize & 3];
+                let next = &mut self.next[(n >> 48) as usize & 15];
                 self.in_order &= n & ((1 << 48) - 1) >= *next;
                 *next = (n & ((1 << 48) - 1)) + 1;
                 self.sum = self.sum.wrapping_add(n);

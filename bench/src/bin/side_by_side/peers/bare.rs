@@ -70,7 +70,7 @@ pub fn bulk_latency<const BYTES: usize>(part: &Part) -> Outcome {
     };
     let (mut out, mut into) = (Bulk::new(BYTES), Bulk::new(BYTES));
     let [(flag, buffer, sent), (other_flag, other_buffer, received)] = {
-        let (a, b) = (one_way(0), one_way(6 << 20));
+        let (a, b) = (one_way(0), one_way((4096 + BUFFERS as usize * BYTES).next_multiple_of(4096)));
         if part.number == 0 { [a, b] } else { [b, a] }
     };
     let send = |n| {

@@ -60,7 +60,12 @@ pub fn rtrb_batches<T: Item + Send>(part: &Part) -> Outcome {
 
 /// crossbeam's ArrayQueue, so many producers and as many consumers.
 pub fn array_queue<const PAIRS: usize>(part: &Part) -> Outcome {
-    let queue = Arc::new(ArrayQueue::<u64>::new(QUEUE));
+    array_queue_of::<PAIRS, QUEUE>(part)
+}
+
+/// The same with so many slots.
+pub fn array_queue_of<const PAIRS: usize, const SLOTS: usize>(part: &Part) -> Outcome {
+    let queue = Arc::new(ArrayQueue::<u64>::new(SLOTS));
     let ends = (0..PAIRS).map(|_| (queue.clone(), queue.clone())).collect();
     crowd::threads(
         part,

@@ -39,6 +39,23 @@ impl Counter {
     }
 }
 
+/// A process-shared, robust mutex: the least that a lock costs which the kernel passes on from the dead.
+pub fn robust(part: &Part) -> Outcome {
+    let counter = Counter::new();
+    // SAFETY: the attributes are initialised before they are used, and the mutex is nobody else's yet.
+    let code = unsafe {
+        let mut attributes = std::mem::zeroed();
+        libc::pthread_mutexattr_init(&mut attributes);
+        libc::pthread_mutexattr_setpshared(&mut attributes, libc::PTHREAD_PROCESS_SHARED);
+        libc::pthread_mutexattr_setrobust(&mut attributes, libc::PTHREAD_MUTEX_ROBUST);
+        libc::pthread_mutex_init(counter.mutex.get(), &attributes)
+    };
+    if code != 0 {
+        return Err(std::io::Error::from_raw_os_error(code).into());
+    }
+    locks::uncontended(part, |times| counter.add(times), || counter.total())
+}
+
 /// By one thread.
 pub fn uncontended(part: &Part) -> Outcome {
     let counter = Counter::new();

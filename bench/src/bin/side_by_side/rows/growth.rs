@@ -1,7 +1,7 @@
 //! Curves: how the figures change with what is asked for.
 
-use crate::peers::skep::{array, pipe, pool};
-use crate::peers::{bare, iceoryx, procspawn, rayon, shmem_ipc};
+use crate::peers::skep::{array, pipe, pool, queue};
+use crate::peers::{bare, boost, iceoryx, in_process, procspawn, rayon, shmem_ipc};
 use crate::row::{Row, Unit};
 
 pub fn rows() -> Vec<Row> {
@@ -13,6 +13,23 @@ pub fn rows() -> Vec<Row> {
         message::<{ 32 << 10 }>("growth-message-32k"),
         message::<{ 256 << 10 }>("growth-message-256k"),
         message::<{ 1 << 20 }>("growth-message-1m"),
+        message::<{ 8 << 20 }>("growth-message-8m"),
+        message::<{ 64 << 20 }>("growth-message-64m"),
+        pairs::<1>("growth-pairs-1"),
+        pairs::<2>("growth-pairs-2"),
+        pairs::<4>("growth-pairs-4"),
+        pairs::<8>("growth-pairs-8"),
+        pairs::<16>("growth-pairs-16"),
+        slots::<2>("growth-slots-2"),
+        slots::<16>("growth-slots-16"),
+        slots::<128>("growth-slots-128"),
+        slots::<1024>("growth-slots-1k"),
+        slots::<8192>("growth-slots-8k"),
+        slots::<65_536>("growth-slots-64k"),
+        queued::<1>("growth-queued-1"),
+        queued::<100>("growth-queued-100"),
+        queued::<10_000>("growth-queued-10k"),
+        queued::<1_000_000>("growth-queued-1m"),
         task::<5>("growth-task-5us", "pool efficiency 5"),
         task::<20>("growth-task-20us", "pool efficiency 20"),
         task::<50>("growth-task-50us", "pool efficiency 50"),
@@ -26,6 +43,12 @@ pub fn rows() -> Vec<Row> {
         workers::<2>("growth-workers-2"),
         workers::<4>("growth-workers-4"),
         workers::<8>("growth-workers-8"),
+        workers::<16>("growth-workers-16"),
+        workers::<64>("growth-workers-64"),
+        workers::<200>("growth-workers-200"),
+        idle::<2>("growth-idle-2"),
+        idle::<20>("growth-idle-20"),
+        idle::<200>("growth-idle-200"),
     ]
 }
 
@@ -53,6 +76,36 @@ fn argument<const BYTES: usize>(name: &'static str, pool: &'static str, joblib: 
         .python("mp.Pool", "fork, apply, an array there", pool)
         .python("joblib", "loky, the same array again", joblib)
         .at("argument", "bytes", BYTES as f64)
+}
+
+fn pairs<const PAIRS: usize>(name: &'static str) -> Row {
+    let parts = 2 * PAIRS as u32;
+    Row::new(name, "SimpleQueue of u64, as many to as many", Unit::Rate)
+        .parts("skep", "try_put, try_get", parts, queue::one_by_one)
+        .parts("ArrayQueue", "crossbeam, threads of one process", 1, in_process::array_queue::<PAIRS>)
+        .boost("message_queue with circular index", parts, boost::one_by_one)
+        .at("pairs", "producers, and as many consumers", PAIRS as f64)
+}
+
+fn slots<const SLOTS: usize>(name: &'static str) -> Row {
+    Row::new(name, "SimpleQueue of u64, 1 to 1", Unit::Rate)
+        .parts("skep", "try_put, try_get", 2, queue::through_slots::<SLOTS>)
+        .parts("ArrayQueue", "crossbeam, threads of one process", 1, in_process::array_queue_of::<1, SLOTS>)
+        .at("slots", "slots", SLOTS as f64)
+}
+
+fn queued<const TASKS: u64>(name: &'static str) -> Row {
+    Row::new(name, "A no-op task, with so many queued", Unit::Microseconds)
+        .parts("skep", "apply_async, then get", 1, pool::queued::<TASKS>)
+        .at("queued", "tasks that are queued", TASKS as f64)
+}
+
+fn idle<const WORKERS: usize>(name: &'static str) -> Row {
+    Row::new(name, "An idle pool, of one core", Unit::Percent).parts("skep", "", 1, pool::idle::<WORKERS>).at(
+        "idle",
+        "workers",
+        WORKERS as f64,
+    )
 }
 
 fn workers<const WORKERS: usize>(name: &'static str) -> Row {

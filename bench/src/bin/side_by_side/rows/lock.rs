@@ -11,6 +11,12 @@ pub fn rows() -> Vec<Row> {
         Row::new("mutex-free", "Mutex, taken and released by one process", Unit::Nanoseconds)
             .parts("skep", "lock", 1, lock::uncontended)
             .parts(PRIVATE, "one thread", 1, pthread::uncontended)
+            .parts(
+                "robust pthread mutex",
+                "one thread, process-shared: what skep's lock is",
+                1,
+                pthread::robust,
+            )
             .boost("interprocess_mutex", 1, boost::uncontended)
             .goal(Goal::AtMost(1.5, PRIVATE))
             .goal(Goal::AtMost(1.0, "boost")),

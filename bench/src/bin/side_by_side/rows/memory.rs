@@ -7,7 +7,7 @@ use crate::row::{Goal, Row, Unit};
 pub fn rows() -> Vec<Row> {
     vec![
         Row::new("idle-pool", "Pool of 2 idle workers, of one core", Unit::Percent)
-            .parts("skep", "", 1, pool::idle)
+            .parts("skep", "", 1, pool::idle::<2>)
             .python("mp.Pool", "fork", "pool idle")
             .goal(Goal::Below(0.1)),
         Row::new("idle-get", "Queue, a process that waits in get, of one core", Unit::Percent)

@@ -28,5 +28,12 @@ pub fn rows() -> Vec<Row> {
         one_by_one("queue-2-2", "SimpleQueue of u64, 2 to 2", 4, in_process::array_queue::<2>),
         batches("queue-1-1-batch", "SimpleQueue, batches of 64 u64, 1 to 1", 2),
         batches("queue-2-2-batch", "SimpleQueue, batches of 64 u64, 2 to 2", 4),
+        Row::new(
+            "queue-fair",
+            "SimpleQueue, 16 to 16, the least that one has of its side's mean",
+            Unit::Fraction,
+        )
+        .parts("skep", "try_put, try_get, for a second", 32, queue::fairness)
+        .goal(Goal::Above(0.5)),
     ]
 }

@@ -1,6 +1,6 @@
 //! What queues keep, and burn while somebody waits for them.
 
-use super::queue::queue;
+use super::queue::{QUEUE, queue};
 use crate::measure::processes;
 use crate::part::Part;
 use crate::row::Outcome;
@@ -23,7 +23,7 @@ pub fn million(part: &Part) -> Outcome {
 
 /// A process that waits in `get`.
 pub fn idle_get(part: &Part) -> Outcome {
-    let mut queue = queue(part)?;
+    let mut queue = queue(part, QUEUE)?;
     if part.number == 1 {
         part.stage.note(0).store(u64::from(std::process::id()), Release);
         part.meet(2);

@@ -174,9 +174,21 @@ pub fn replace(part: &Part) -> Outcome {
     processes::replace(part, || pool.apply(die, ()).is_err(), || Ok(pool.apply(who, ())?))
 }
 
-/// Two workers without anything to do, and the process whose pool they are.
-pub fn idle(part: &Part) -> Outcome {
+/// Microseconds that a task takes when so many are queued before the first result is asked for.
+pub fn queued<const TASKS: u64>(part: &Part) -> Outcome {
     let pool = pool(part, 2)?;
+    let run = |numbers: std::ops::Range<u64>| -> Result<u64, Words> {
+        let calls: Vec<_> = numbers.map(|n| pool.apply_async(noop, n)).collect();
+        calls.into_iter().try_fold(0_u64, |sum, call| Ok(sum.wrapping_add(call.get()?)))
+    };
+    tasks::rate(part, TASKS, run)?;
+    part.stage.set_figure(1.0 / part.stage.figure());
+    Ok(())
+}
+
+/// Workers without anything to do, and the process whose pool they are.
+pub fn idle<const WORKERS: usize>(part: &Part) -> Outcome {
+    let pool = pool(part, WORKERS)?;
     pool.map(noop, 0..1000)?;
     let mut pids = pool.stats().worker_pids;
     pids.push(std::process::id());
