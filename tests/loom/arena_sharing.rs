@@ -2,6 +2,7 @@
 
 use crate::arena::{all_free, free_but, mortal};
 use crate::support::{report, spawn};
+use loom::sync::Arc;
 use skep::model::{
     Arena, ArenaBlock, ArenaPeer, ArenaRef, Explored, explore, kill_at_every_step, kill_two_at_every_step,
     process,
@@ -71,6 +72,37 @@ fn references_are_added_and_dropped_at_once() {
             read_and_drop(&b, second);
             let (a, third) = other.join().unwrap().unwrap();
             free_but(&arena, &b, 2);
+            read_and_drop(&a, third);
+            all_free(&arena, &b);
+        })
+    });
+}
+
+/// One thread of a process adds a reference, and another one cuts blocks: what each says of it in their entry leaves the other's alone, and helpers find the change.
+#[test]
+fn a_count_is_changed_beside_a_thread_that_cuts() {
+    report("arena: add beside a thread that allocates, and beside drop", || {
+        explore(1, || {
+            let arena = Arena::new(8, 8, 1, 2);
+            let (a, b) = (Arc::new(arena.take_part(0)), arena.take_part(1));
+            let first = share(&a);
+            let second = give(&a, first, &b);
+            let reference = a.allocate(0).expect("there is room");
+            let cutter = a.clone();
+            let cuts = spawn(move || {
+                let block = cutter.allocate(0).expect("there is room");
+                cutter.free(block);
+            });
+            let drops = spawn(move || {
+                b.drop_reference(second);
+                b
+            });
+            let third = a.add(first, reference);
+            let b = drops.join().unwrap();
+            cuts.join().unwrap();
+            a.drop_reference(first);
+            free_but(&arena, &b, 2);
+            assert!(!b.is_anybody_at_it());
             read_and_drop(&a, third);
             all_free(&arena, &b);
         })

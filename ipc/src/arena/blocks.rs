@@ -21,9 +21,9 @@
 //! one by A1 and A2, merges it, and frees what still is too small; it looks first whether there is anything to merge, since what it claims is gone for others meanwhile.
 //!
 //! # Nothing found, and nothing there
-//! Whoever cuts or merges has in its hands for a moment what others look for. So it says that it handles blocks (H1, before its claim) and that it is done (H2, when what it does not
-//! keep is free again) in its entry's `intent`: `{ times done: 48, at it now: 16 }`. A sweep that finds nothing has missed nothing if before it nobody was at it, and since then nobody began:
-//! H1 is before the claim that hides a block, and H2 behind the store that shows it.
+//! Whoever cuts or merges has in its hands for a moment what others look for. So it says that it handles blocks (B1, before its claim) and that it is done (B2, when what it does not
+//! keep is free again) in its entry's first `lease`, which has no other use here: `{ times done: 48, at it now: 16 }`. A sweep that finds nothing has missed nothing if before it nobody was at it, and since then nobody began:
+//! B1 is before the claim that hides a block, and B2 behind the store that shows it.
 //!
 //! # Invariants
 //! 1. The words of an arena cut all its granules into blocks, but for one overlap: a block that its holder is splitting or merging covers an upper half
@@ -53,13 +53,13 @@ pub(crate) struct Blocks<'a> {
     pub(super) me: usize,
 }
 
-/// In an entry's `intent`: this participant is at it once more.
+/// In an entry's first `lease`: this participant is at it once more.
 const BEGUN: u64 = 1;
 const AT_IT: u64 = 0xffff;
 /// It was at it once more, and is no longer: what is added then.
 const DONE: u64 = (1 << 16) - BEGUN;
 
-/// Says until it is dropped (H2) that this participant handles blocks.
+/// Says until it is dropped (B2) that this participant handles blocks.
 struct Handling<'a>(&'a AtomicU64);
 
 impl Drop for Handling<'_> {
@@ -188,18 +188,18 @@ impl<'a> Blocks<'a> {
         Some(self.split(self.claim(found)?, order, freed))
     }
 
-    /// H1: blocks are in my hands from now on that I shall not keep.
+    /// B1: blocks are in my hands from now on that I shall not keep.
     #[inline]
     fn handle(&self) -> Handling<'a> {
-        let mine = &self.peers.entry(self.me).intent;
+        let mine = &self.peers.entry(self.me).leases[0];
         mine.fetch_add(BEGUN, AcqRel);
         Handling(mine)
     }
 
     /// What all participants have said of it, and whether one is at it.
-    fn handled(&self) -> (u64, bool) {
+    pub(super) fn handled(&self) -> (u64, bool) {
         (0..self.peers.count()).fold((0_u64, false), |(sum, is_one_at_it), peer| {
-            let word = self.peers.entry(peer).intent.load(Acquire);
+            let word = self.peers.entry(peer).leases[0].load(Acquire);
             (sum.wrapping_add(word), is_one_at_it | (word & AT_IT != 0))
         })
     }

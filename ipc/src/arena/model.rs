@@ -192,6 +192,11 @@ impl ArenaPeer {
         self.sweep(order, true)
     }
 
+    /// Whether somebody says that it has blocks in its hands for a moment.
+    pub fn is_anybody_at_it(&self) -> bool {
+        self.blocks().handled().1
+    }
+
     fn sweep(&self, order: u32, may_look_again: bool) -> Option<ArenaBlock> {
         self.blocks().sweep(order, || self.memory.committed(), |_| {}, || may_look_again).map(ArenaBlock)
     }
