@@ -51,6 +51,31 @@ fn every_fault_point_has_its_row() {
     assert!(gone.is_empty(), "no fault point for {gone:?}");
 }
 
+/// One that is not passed by anybody is armed in vain, and nobody notices.
+#[test]
+fn every_label_that_is_armed_is_a_fault_points() {
+    let labels: BTreeSet<String> = sources(&root().join("ipc/src"))
+        .iter()
+        .flat_map(|text| between(text, "fault::point(\"", '"').map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    let prefixes: BTreeSet<&str> = labels.iter().filter_map(|label| label.split(": ").next()).collect();
+    let mut armed = 0;
+    for folder in ["examples/torture", "fuzz/cases", "tests"] {
+        for text in sources(&root().join(folder)) {
+            for literal in text.split('"').skip(1).step_by(2) {
+                let is_label = literal.split_once(": ").is_some_and(|(prefix, rest)| {
+                    prefixes.contains(prefix) && !rest.contains(['{', '\\']) && !rest.is_empty()
+                });
+                if is_label {
+                    armed += 1;
+                    assert!(labels.contains(literal), "no fault point has the label \"{literal}\"");
+                }
+            }
+        }
+    }
+    assert!(armed > 50, "the labels are not found where they were");
+}
+
 #[test]
 fn every_model_and_test_that_is_named_exists() {
     let names = |folder: &str| -> BTreeSet<String> {

@@ -81,7 +81,8 @@ impl Subject for Leases {
                 "get: skip claimed",
                 "lease: written",
                 "lease: taken",
-                "ack: released",
+                "release: freed",
+                "ack: woken",
                 "nack: returned",
                 "nack: told",
                 "repair: settled",
@@ -103,7 +104,8 @@ impl Subject for Leases {
         }
         match dead.end {
             End::Left => {}
-            End::At("ack: released") => {
+            // A place that was passed over is freed with nothing in hand.
+            End::At("release: freed" | "ack: woken") => {
                 if let Some(id) = dead.journal.held() {
                     self.has_gone(id, dead.life);
                 }

@@ -81,16 +81,20 @@ pub(crate) fn map<A: Serialize, R: DeserializeOwned>(
     let mut arrived: Vec<_> = counts.iter().map(|_| None).collect();
     let mut next = 0;
     while next < counts.len() {
-        core.wait(&job, 1, None);
+        if !core.wait(&job, 1, None) {
+            return Err(TaskError::Forked); // what decodes may fork, and return here as well
+        }
         let Some(Arrival { part, outcome }) = job.take() else { return Err(TaskError::Terminated) };
-        arrived[part as usize] = Some(outcome);
+        // One whose submission was refused may have been told, too.
+        let Some(place) = arrived.get_mut(part as usize) else { continue };
+        *place = Some(outcome);
         // What comes in order is decoded while the workers are at the rest.
         while let Some(outcome) = arrived.get_mut(next).and_then(Option::take) {
             results = results.and_then(|results| decode(outcome?, counts[next], results));
             next += 1;
         }
     }
-    refused.map_or(results, Err)
+    results.and_then(|results| refused.map_or(Ok(results), Err))
 }
 
 /// The results of a chunk, behind those before.

@@ -8,6 +8,7 @@ use std::thread;
 crate::laws!(
     impossible_numbers_are_refused,
     close_finishes_what_is_queued_and_refuses_more,
+    a_map_that_is_refused_midway_tells_the_error_of_an_earlier_input,
     join_waits_for_results_and_processes,
     join_needs_close_or_terminate,
     terminate_ends_what_runs_and_what_waits,
@@ -38,6 +39,24 @@ fn close_finishes_what_is_queued_and_refuses_more() {
     assert_eq!(pool.imap_unordered(square, 0..3).next(), Some(Err(TaskError::Closed)));
     pool.join().unwrap();
     assert!(futures.into_iter().enumerate().all(|(n, future)| future.get() == Ok((n * n) as u64)));
+}
+
+fn a_map_that_is_refused_midway_tells_the_error_of_an_earlier_input() {
+    let directory = tempfile::tempdir().unwrap();
+    let [runs, end] = ["runs", "end"].map(|name| directory.path().join(name));
+    let pool = Pool::builder().workers(1).queue_depth(1).build().unwrap();
+    thread::scope(|scope| {
+        // Four chunks of one input, of which the one record holds one at a time.
+        let inputs: Vec<_> = (0..4).map(|n| (n == 0, runs.clone(), end.clone())).collect();
+        let mapped = scope.spawn(|| pool.map(panic_or_wait, inputs));
+        until("the second one runs", || runs.exists());
+        pool.close();
+        std::fs::write(&end, "").unwrap();
+        let Err(TaskError::Panicked { message, .. }) = mapped.join().unwrap() else {
+            panic!("another error")
+        };
+        assert_eq!(message, "the first one");
+    });
 }
 
 fn join_waits_for_results_and_processes() {

@@ -156,6 +156,13 @@ pub fn announce_and_wait(file: PathBuf, end: PathBuf) {
     }
 }
 
+/// Panics at first; else as [`announce_and_wait`].
+#[skep::task]
+pub fn panic_or_wait(is_first: bool, file: PathBuf, end: PathBuf) {
+    assert!(!is_first, "the first one");
+    announce_and_wait(file, end);
+}
+
 /// Starts a grandchild that would live on, says both pids in a file, and never ends.
 #[skep::task]
 pub fn announce_grandchild_and_hang(file: PathBuf) {

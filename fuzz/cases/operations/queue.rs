@@ -73,12 +73,19 @@ impl Model {
         }
     }
 
-    /// The places of dead producers that a consumer passes over.
-    fn pass_skipped(&mut self) -> usize {
-        let skipped = self.waiting.iter().take_while(|place| place.is_none()).count();
-        self.waiting.drain(..skipped);
+    /// The places of dead producers that a consumer would pass over.
+    fn skipped(&self) -> usize {
+        if self.orphans.is_empty() {
+            self.waiting.iter().take_while(|place| place.is_none()).count()
+        } else {
+            0
+        }
+    }
+
+    /// A consumer passes over so many of them.
+    fn pass(&mut self, skipped: usize) {
+        assert!(self.waiting.drain(..skipped).all(|place| place.is_none()));
         self.head += skipped as u64;
-        skipped
     }
 
     /// What a consumer claims that wants so many: the first that came back, by itself, or else new ones.
@@ -86,7 +93,7 @@ impl Model {
         if let Some(first) = (0..self.orphans.len()).min_by_key(|&n| self.orphans[n].position) {
             return vec![self.orphans.swap_remove(first)];
         }
-        self.pass_skipped();
+        self.pass(self.skipped());
         let there = self.waiting.iter().take(wanted).map_while(|&place| place).collect::<Vec<_>>();
         self.waiting.drain(..there.len());
         let first = self.head;
@@ -236,7 +243,7 @@ enum Place {
 
 impl Place {
     fn chosen(input: &mut Input<'_>) -> Place {
-        const LABELS: [&str; 14] = [
+        const LABELS: [&str; 16] = [
             "put: announced",
             "put: claimed",
             "put: written",
@@ -248,13 +255,15 @@ impl Place {
             "adopt: claimed",
             "lease: written",
             "lease: taken",
-            "ack: released",
+            "release: freed",
+            "ack: woken",
+            "lease: ended",
             "nack: returned",
             "nack: told",
         ];
-        match input.below(17) {
-            14 | 15 => Place::InsideGetWith,
-            16 => Place::Behind,
+        match input.below(19) {
+            16 | 17 => Place::InsideGetWith,
+            18 => Place::Behind,
             label => Place::Label(LABELS[label], 1 + input.below(3) as u32),
         }
     }
@@ -368,15 +377,27 @@ fn settle_killed(operation: Operation, place: Place, fresh: u64, model: &mut Mod
             };
             model.waiting.extend((0..claimed).map(|n| (n < published).then_some(fresh + n)));
         }
-        (_, Place::Label("adopt: announced", _)) => {}
-        (_, Place::Label("get: announced", _)) => _ = model.pass_skipped(),
-        (_, Place::Label("get: skip claimed", countdown)) => {
-            model.waiting.drain(..countdown as usize);
-            model.head += u64::from(countdown);
+        (_, Place::Label("adopt: announced", _)) => assert!(!model.orphans.is_empty()),
+        (_, Place::Label("get: announced", _)) => {
+            assert!(model.orphans.is_empty());
+            model.pass(model.skipped());
         }
-        (Operation::GetWith | Operation::Lease(Ended::Ack), Place::Label("ack: released", _)) => {
-            drop(model.claim(1));
+        (_, Place::Label("get: skip claimed", countdown)) => model.pass(countdown as usize),
+        (_, Place::Label("release: freed", countdown)) if countdown as usize <= model.skipped() => {
+            model.pass(countdown as usize);
         }
+        // A batch is released from its end on.
+        (_, Place::Label("release: freed", countdown)) => {
+            let gone = countdown as usize - model.skipped();
+            let wanted = if let Operation::Get { wanted } = operation { wanted } else { 1 };
+            let mut claimed = model.claim(wanted);
+            claimed.truncate(claimed.len().checked_sub(gone).expect("so many were claimed"));
+            model.orphans.extend(claimed.into_iter().map(Item::back));
+        }
+        (
+            Operation::GetWith | Operation::Lease(Ended::Ack),
+            Place::Label("ack: woken" | "lease: ended", _),
+        ) => drop(model.claim(1)),
         // Whatever else it had in its hands comes back.
         (Operation::Get { wanted }, Place::Label("get: claimed" | "adopt: claimed", _)) => {
             let claimed = model.claim(wanted);
@@ -387,7 +408,10 @@ fn settle_killed(operation: Operation, place: Place, fresh: u64, model: &mut Mod
             Operation::GetWith | Operation::Lease(_),
             Place::Label("get: claimed" | "adopt: claimed" | "lease: written" | "lease: taken", _),
         )
-        | (Operation::Lease(Ended::Nack), Place::Label("nack: returned" | "nack: told", _)) => {
+        | (
+            Operation::Lease(Ended::Nack),
+            Place::Label("nack: returned" | "nack: told" | "lease: ended", _),
+        ) => {
             let claimed = model.claim(1);
             model.orphans.extend(claimed.into_iter().map(Item::back));
         }

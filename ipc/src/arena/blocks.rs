@@ -23,7 +23,8 @@
 //! # Nothing found, and nothing there
 //! Whoever cuts or merges has in its hands for a moment what others look for. So it says that it handles blocks (B1, before its claim) and that it is done (B2, when what it does not
 //! keep is free again) in its entry's first `lease`, which has no other use here: `{ times done: 48, at it now: 16 }`. A sweep that finds nothing has missed nothing if before it nobody was at it, and since then nobody began:
-//! B1 is before the claim that hides a block, and B2 behind the store that shows it.
+//! B1 is before the claim that hides a block, and B2 behind the store that shows it. (What is freed behind the sweep while the same size is claimed before it, and kept, it misses: that
+//! arena was full, but for one block at a time.)
 //!
 //! # Invariants
 //! 1. The words of an arena cut all its granules into blocks, but for one overlap: a block that its holder is splitting or merging covers an upper half
@@ -198,9 +199,9 @@ impl<'a> Blocks<'a> {
 
     /// What all participants have said of it, and whether one is at it.
     pub(super) fn handled(&self) -> (u64, bool) {
-        (0..self.peers.count()).fold((0_u64, false), |(sum, is_one_at_it), peer| {
+        (0..self.peers.count()).fold((0_u64, false), |(all, is_one_at_it), peer| {
             let word = self.peers.entry(peer).leases[0].load(Acquire);
-            (sum.wrapping_add(word), is_one_at_it | (word & AT_IT != 0))
+            (all.rotate_left(7) ^ word, is_one_at_it | (word & AT_IT != 0))
         })
     }
 

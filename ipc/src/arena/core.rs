@@ -132,15 +132,19 @@ impl Core {
         self.control.space.0.wake(u32::MAX);
     }
 
-    /// Where the hints point; then everywhere; then in a new stretch; then in what the dead have left.
+    /// Where the hints point; then everywhere; then in a new stretch, and in what the dead have left. Before it says that there is none, it waits for those who have something
+    /// in their hands.
     #[cold]
     fn look_for(&self, order: u32) -> Option<Block> {
         let seen = self.ground.end();
         (order..=MAX_ORDER)
             .find_map(|larger| self.follow_hints(order, larger))
-            .or_else(|| self.sweep(order))
+            .or_else(|| self.sweep(order, Duration::ZERO))
             .or_else(|| self.grow_for(order, seen))
-            .or_else(|| if self.recover() > 0 { self.sweep(order) } else { None })
+            .or_else(|| {
+                self.recover();
+                self.sweep(order, TRANSIT)
+            })
     }
 
     fn follow_hints(&self, order: u32, larger: u32) -> Option<Block> {
@@ -181,9 +185,9 @@ impl Core {
         self.blocks.claim_part(found, order, |found| self.offer(found))
     }
 
-    fn sweep(&self, order: u32) -> Option<Block> {
+    fn sweep(&self, order: u32, patience: Duration) -> Option<Block> {
         let begun = Instant::now();
-        let is_early = || begun.elapsed() < TRANSIT;
+        let is_early = || begun.elapsed() < patience;
         self.blocks.sweep(order, || self.ground.end(), |found| self.offer(found), is_early)
     }
 
@@ -211,7 +215,7 @@ impl Core {
                 }
                 false
             });
-            if let Some(block) = self.sweep(order) {
+            if let Some(block) = self.sweep(order, Duration::ZERO) {
                 return Some(block);
             }
             seen = end;

@@ -4,7 +4,7 @@ use super::{Core, Ticket, corrupt};
 use crate::error::TaskError;
 use crate::job::Job;
 use crate::record::Work;
-use crate::state::Id;
+use crate::state::{Id, State};
 use crate::sync::lock;
 use crate::task::TaskRef;
 use skep_ipc::Freight;
@@ -66,6 +66,10 @@ impl Core {
         if batch.is_continued { self.lives() } else { self.admits() }?;
         let Some(index) = lock(&self.free).indices.pop() else { return Ok(false) };
         let Some(record) = self.table.record(index) else { return Err(corrupt()) };
+        let Some(State { generation, .. }) = record.state.load() else {
+            self.give_back(index);
+            return Err(corrupt());
+        };
         let work = Work { task: batch.task.id, count: batch.count };
         if let Err(error) = self.table.write_task(index, work, batch.arguments) {
             self.give_back(index);
@@ -95,7 +99,6 @@ impl Core {
             return Ok(true);
         }
         batch.let_go();
-        let generation = record.state.load().ok_or_else(corrupt)?.generation;
         record.state.queue(generation);
         self.put_task(Id { generation, index }); // if that fails, the job has been told
         Ok(true)
