@@ -131,8 +131,19 @@ fn assert_all_end(processes: &[OwnedFd]) {
         let left = deadline.saturating_duration_since(Instant::now());
         // SAFETY: one valid entry.
         let ended = unsafe { libc::poll(&mut poll, 1, left.as_millis() as i32) };
-        assert_eq!(ended, 1, "a process is left after {GONE:?}");
+        assert_eq!(ended, 1, "a process is left after {GONE:?}: {}", described(process));
     }
+}
+
+/// What the kernel tells of a process: its number and what it is at.
+fn described(process: &OwnedFd) -> String {
+    let read = |path: String| fs::read_to_string(path).unwrap_or_default();
+    let info = read(format!("/proc/self/fdinfo/{}", process.as_raw_fd()));
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")).unwrap_or("?").trim().to_owned();
+    let status = read(format!("/proc/{pid}/status"));
+    let told =
+        |line: &&str| ["Name", "State", "PPid", "SigPnd", "ShdPnd"].iter().any(|key| line.starts_with(key));
+    format!("{pid}: {}", status.lines().filter(told).collect::<Vec<_>>().join(", "))
 }
 
 fn no_process_is_left_after(signal: Signal) {
