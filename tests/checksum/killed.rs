@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read},
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    os::unix::process::CommandExt,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -31,6 +32,14 @@ impl Running {
     fn start(within: &Path, arguments: &[&str]) -> Self {
         let mark = Mark::new();
         let mut command: Command = checksum();
+        // A shell that runs the tests in its background has them ignore SIGINT, and so would the program.
+        // SAFETY: a system call that may be made between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                libc::signal(libc::SIGINT, libc::SIG_DFL);
+                Ok(())
+            })
+        };
         mark.put_on(command.args(arguments).current_dir(within));
         let mut child = command
             .stdin(Stdio::null())
