@@ -14,7 +14,7 @@ use std::time::Duration;
 #[derive(Parser)]
 struct Options {
     /// Rounds of each pair.
-    #[arg(long, default_value_t = 31)]
+    #[arg(long, default_value_t = 151)]
     rounds: usize,
     /// Messages a round.
     #[arg(long, default_value_t = 1_000_000)]
