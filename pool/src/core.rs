@@ -133,9 +133,9 @@ impl Core {
         self.tasks_done.load(Ordering::Relaxed)
     }
 
-    /// A job for one part.
+    /// A job for one part. In a forked child a new one, which is refused when it is submitted (C3).
     pub(crate) fn job(&self) -> Arc<Job> {
-        lock(&self.jobs).pop().unwrap_or_default()
+        if self.is_own() { lock(&self.jobs).pop().unwrap_or_default() } else { Arc::default() }
     }
 
     /// A job of one part whose outcome was taken: by C1 nobody will deliver to it any more.

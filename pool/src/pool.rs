@@ -169,7 +169,7 @@ impl Pool {
     }
 
     fn submit<A: Serialize, R, F>(&self, task: &Task<A, R, F>, arguments: A) -> Result<Arc<Job>, TaskError> {
-        let job = if self.core.is_own() { self.core.job() } else { Arc::default() };
+        let job = self.core.job();
         let mut encoded = job.buffer();
         let freight =
             frame::put_argument(&mut encoded, arguments, self.core.arena()).map_err(|error| *error)?;

@@ -58,7 +58,7 @@ impl<T: bytemuck::Pod> Cell<T> {
 
 /// Asks for the line that `target` starts on, to be written soon: its transfer goes on beside what comes before the write. Changes nothing.
 ///
-/// To read a line and then to write it takes two transfers, and a locked instruction in between waits for neither; so whoever has seen that a slot is its to claim asks for the second
+/// To read a line and then to write it takes two transfers, and a locked instruction in between waits for neither; so a producer that has seen its slot free asks for the second
 /// one before the claim.
 #[inline(always)]
 pub(crate) fn prefetch_for_write<T>(target: &T) {
