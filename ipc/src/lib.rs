@@ -34,6 +34,7 @@ mod lock;
 mod peer;
 mod pipe;
 mod queue;
+mod relay;
 mod sync;
 mod table;
 mod wait;

@@ -280,6 +280,12 @@ pub(crate) fn futex_wake(word: &AtomicU32, n: u32) -> usize {
     futex::wake(word, futex::Flags::empty(), n.min(i32::MAX as u32)).unwrap_or(0)
 }
 
+/// Milliseconds on the monotonic clock as of its last tick: no system call, nor a look at the hardware.
+pub(crate) fn milliseconds() -> u32 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    (now.tv_sec as u32).wrapping_mul(1000).wrapping_add(now.tv_nsec as u32 / 1_000_000)
+}
+
 // --- membarrier -----------------------------------------------------------------------------------------------
 
 /// Registers this process for [`membarrier`]; false where that is not possible.

@@ -4,49 +4,70 @@
 //! wake-up would take, and a waker makes a system call only if somebody sleeps.
 //!
 //! # The word
-//! `{ count: 30, FENCED: 1, WAITING: 1 }`. Every announcement and every wake changes the count; `WAITING` says that somebody may
-//! sleep.
+//! `{ count: 29, FENCED: 1, sleepers: 2 }`. The count changes with every wake-up.
+//!
+//! | sleepers | |
+//! | --- | --- |
+//! | `NOBODY` | nobody sleeps |
+//! | `ASLEEP` | since the last wake-up somebody has announced that it will sleep |
+//! | `WOKEN` | nobody has; but not all that had before need be awake |
 //!
 //! | who | step | |
 //! | --- | --- | --- |
-//! | waiter | W1 | `word := { count + 1, WAITING }`; keep it as the ticket |
+//! | waiter | W1 | sleepers := `ASLEEP`; keep the word as the ticket |
 //! | | W2 | heavy fence, look at the condition once more; if it holds, go |
 //! | | W3 | sleep while the word is the ticket |
 //! | waker | N1 | make the condition true |
-//! | | N2 | light fence, read the word; no `WAITING`: nobody sleeps, done |
-//! | | N3 | `word := { count + 1, WAITING }`; keep it |
+//! | | N2 | light fence, read the word; `NOBODY`: done |
+//! | | N3 | word := `{ count + 1, WOKEN }`; keep it |
 //! | | N4 | wake as many as there is reason to |
-//! | | N5 | nobody slept: if the word still is the one of N3, clear `WAITING` |
+//! | | N5 | nobody slept: if the word still is the one of N3, sleepers := `NOBODY` |
 //!
 //! # No wake-up is lost
-//! The fences of W2 and N2 are ordered. If N2's is first, W2 sees the condition. If W2's is first, N2 sees `WAITING`, and
-//! N3 makes the ticket stale: the waiter either sleeps already, and N4 wakes it, or W3 finds the word changed. N5 clears only
-//! if no waiter has announced itself since N3, and who announced before N3 does not sleep on the word of N3. That is why W1
-//! changes the count even when `WAITING` is set: a model in which it does not loses a wake-up.
+//! The fences of W2 and N2 are ordered. If N2's is first, W2 sees the condition. If W2's is first, N2 sees what W1 wrote or what came after it. Then N3, this waker's or that of
+//! one before it, makes the ticket stale: the waiter either sleeps already, and N4 wakes it, or W3 finds the word changed. N5 clears only if no waiter has announced
+//! itself since N3, and who announced before N3 does not sleep on the word of N3.
+//!
+//! A waiter that announces itself leaves the others' tickets as they are: the count is the wakers'. Were it to change with each waiter, those who are about to sleep would keep
+//! each other awake, each at the price of a heavy fence.
 //!
 //! The waker's fence is free where the waiter's has the kernel fence for both (`sync/asymmetric.rs`). A waiter whose kernel does not do so sets `FENCED`, which
 //! stays: a waker that finds it fences for itself and reads again. Should a waker miss `FENCED` itself, as it is set for the first time, the waiter
 //! sleeps until the end of its first slice.
 //!
 //! A wake-up says that the word changed, not that the sleeper's condition holds. Where a sleeper can be woken in vain and another's turn comes later, as
-//! with items that are published out of order, whoever does get on passes the wake-up on (`Ring::wake_for_next_item`).
+//! with items that are published out of order, whoever does get on passes the wake-up on (`Ring::wake_for_next_item`). Where that is so, wakers need not
+//! wake while another one is on its way (`relay.rs`).
 //!
 //! # Death
 //! A waker that is killed between N1 and N4 leaves sleepers behind, so nobody sleeps for longer than a slice without
-//! looking again, and whoever repairs for the dead wakes all. A waiter that is killed leaves `WAITING` set, which costs one
+//! looking again, and whoever repairs for the dead wakes all. A waiter that is killed leaves `ASLEEP` behind, which costs one
 //! needless wake (N5).
 
 use crate::sync::{self, Acquire, AtomicU32, Relaxed, SeqCst, fence, heavy_fence, light_fence};
 #[cfg(not(loom))]
 use std::time::{Duration, Instant};
 
-const WAITING: u32 = 1;
-const FENCED: u32 = 2;
-const STEP: u32 = 4;
+const NOBODY: u32 = 0;
+const ASLEEP: u32 = 1;
+const WOKEN: u32 = 2;
+const SLEEPERS: u32 = 3;
+const FENCED: u32 = 4;
+/// One of the count.
+const STEP: u32 = 8;
 
 /// A word that waiters sleep on.
 #[repr(transparent)]
 pub(crate) struct WaitWord(AtomicU32);
+
+/// What a waker finds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sleepers {
+    /// Somebody has announced since the last wake-up that it will sleep.
+    Asleep,
+    /// Nobody has; but some may sleep since before.
+    Woken,
+}
 
 /// What the word was when its holder announced that it would sleep.
 #[derive(Clone, Copy)]
@@ -58,13 +79,13 @@ impl WaitWord {
         WaitWord(AtomicU32::new(0))
     }
 
-    /// `{ count + 1, WAITING }`, and `flags`; says what the word is then.
-    fn advance(&self, flags: u32) -> u32 {
+    /// Replaces the word by what `next` makes of it; says what it is then. Nothing, if `next` does not want to.
+    fn update(&self, next: impl Fn(u32) -> Option<u32>) -> Option<u32> {
         let mut seen = self.0.load(Relaxed);
         loop {
-            let next = seen.wrapping_add(STEP) | WAITING | flags;
+            let next = next(seen)?;
             match self.0.compare_exchange(seen, next, Relaxed, Relaxed) {
-                Ok(_) => return next,
+                Ok(_) => return Some(next),
                 Err(now) => seen = now,
             }
         }
@@ -72,12 +93,13 @@ impl WaitWord {
 
     /// W1 and the fence of W2. The caller must look at its condition afterwards, before it sleeps.
     fn announce(&self) -> Ticket {
-        let ticket = Ticket(self.advance(0)); // W1
+        let with = |flags| self.update(|seen| Some(seen & !SLEEPERS | ASLEEP | flags)).map_or(Ticket(0), Ticket);
+        let ticket = with(0); // W1
         // W2 pairs with N2
         if heavy_fence() {
             return ticket;
         }
-        let ticket = Ticket(self.advance(FENCED));
+        let ticket = with(FENCED);
         fence(SeqCst);
         ticket
     }
@@ -85,35 +107,35 @@ impl WaitWord {
     /// Wakes up to `n` sleepers, if there are any, after the caller made their condition true (N1).
     #[inline]
     pub(crate) fn wake(&self, n: u32) {
-        light_fence(); // N2 pairs with W2
-        let word = self.0.load(Relaxed);
-        if word & (WAITING | FENCED) != 0 {
-            self.wake_sleepers(word, n);
-        }
+        self.wake_if(n, |_| true);
     }
 
     /// The same, if there is reason to: `has_reason` is asked only if somebody may sleep.
-    #[cfg(not(loom))]
     #[inline]
-    pub(crate) fn wake_if(&self, n: u32, has_reason: impl FnOnce() -> bool) {
+    pub(crate) fn wake_if(&self, n: u32, has_reason: impl Fn(Sleepers) -> bool) {
         light_fence(); // N2 pairs with W2
         let word = self.0.load(Relaxed);
-        if word & (WAITING | FENCED) != 0 && has_reason() {
-            self.wake_sleepers(word, n);
+        if word & (SLEEPERS | FENCED) != 0 {
+            self.wake_sleepers(word, n, has_reason);
         }
     }
 
     #[cold]
-    fn wake_sleepers(&self, word: u32, n: u32) {
+    fn wake_sleepers(&self, word: u32, n: u32, has_reason: impl Fn(Sleepers) -> bool) {
         if word & FENCED != 0 {
             fence(SeqCst); // pairs with W2 of a waiter that fences for itself
-            if self.0.load(Relaxed) & WAITING == 0 {
-                return;
-            }
         }
-        let stepped = self.advance(0); // N3
+        let stepped = self.update(|seen| {
+            let sleepers = match seen & SLEEPERS {
+                NOBODY => return None,
+                WOKEN => Sleepers::Woken,
+                _ => Sleepers::Asleep,
+            };
+            has_reason(sleepers).then_some((seen & !SLEEPERS | WOKEN).wrapping_add(STEP))
+        });
+        let Some(stepped) = stepped else { return }; // N3
         if sync::futex_wake(&self.0, n) == 0 {
-            let _ = self.0.compare_exchange(stepped, stepped & !WAITING, Relaxed, Relaxed); // N5
+            let _ = self.0.compare_exchange(stepped, stepped & !SLEEPERS, Relaxed, Relaxed); // N5
         }
     }
 }

@@ -70,7 +70,7 @@ impl End {
     /// A delivery is done with.
     pub(super) fn ack(&self, delivery: Delivery) {
         self.port.ack(delivery);
-        self.joiners.wake_if(u32::MAX, || self.port.is_done());
+        self.joiners.wake_if(u32::MAX, |_| self.port.is_done());
     }
 }
 

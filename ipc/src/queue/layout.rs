@@ -3,7 +3,7 @@
 //! ```text
 //! body + 0    tail   { closed: 1, position: 63 }        written by producers
 //!        128  head   { position: 64 }                   written by consumers
-//!        256  items, space (wait words), orphans        written when somebody sleeps, died or closes
+//!        256  items, space (relays), orphans            written when somebody sleeps, died or closes
 //!        384  slot 0: { turn: 64, value: T }, slot 1, … a power of two of them
 //! ```
 //!
@@ -20,7 +20,7 @@
 //! A turn grows along `free < published < skipped < orphaned < free` of the next lap, but for the step that adopts an orphan.
 
 use crate::sync::{AtomicU32, AtomicU64, Cell, Line};
-use crate::wait::WaitWord;
+use crate::relay::Relay;
 
 /// In `tail`: no further position may be claimed.
 pub(crate) const CLOSED: u64 = 1 << 63;
@@ -121,9 +121,9 @@ pub(crate) const fn orphan_position(turn: u64) -> Option<u64> {
 #[cfg_attr(not(loom), repr(C))]
 pub(crate) struct Signals {
     /// Consumers sleep here.
-    pub(crate) items: WaitWord,
+    pub(crate) items: Relay,
     /// Producers sleep here.
-    pub(crate) space: WaitWord,
+    pub(crate) space: Relay,
     /// `{ count: 30, CLOSING: 1, PRESENT: 1 }`: some slot may be orphaned, the ring may be closed. Changes with every orphan that is made.
     pub(crate) orphans: AtomicU32,
 }
@@ -185,12 +185,12 @@ pub(crate) use bytes::{body_len, init, slots_offset};
 mod heap {
     use super::{Control, Line, Signals, Slot, free};
     use crate::sync::{AtomicU32, AtomicU64, Cell};
-    use crate::wait::WaitWord;
+    use crate::relay::Relay;
 
     impl Control {
         pub(crate) fn new() -> Self {
             let signals =
-                Signals { items: WaitWord::new(), space: WaitWord::new(), orphans: AtomicU32::new(0) };
+                Signals { items: Relay::new(), space: Relay::new(), orphans: AtomicU32::new(0) };
             Control { tail: Line(AtomicU64::new(0)), head: Line(AtomicU64::new(0)), signals: Line(signals) }
         }
     }

@@ -99,8 +99,9 @@ impl<T: Pod> Ring<'_, T> {
         self.tell_of_orphan(); // N2
         fault::point("nack: told");
         self.end_lease(leased, delivery); // N3
-        self.items().wake(1);
-        self.space().wake(1);
+        // Not passed on: who passes a wake-up on looks at `head`.
+        self.items().wake_now(1);
+        self.space().wake_now(1);
     }
 
     #[inline]

@@ -50,8 +50,8 @@ use super::intent::{Intent, Side};
 use super::layout::{CLOSED, CLOSING, Control, PRESENT, Slot, free, is_before, is_free, published, skipped};
 use crate::fault;
 use crate::peer::{Entry, Peers};
+use crate::relay::Relay;
 use crate::sync::{AcqRel, Acquire, Relaxed, Release, prefetch_for_write, spin_loop};
-use crate::wait::WaitWord;
 use bytemuck::Pod;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -323,19 +323,19 @@ impl<'a, T: Pod> Ring<'a, T> {
 
     /// Makes every sleeper look again.
     pub(crate) fn wake_all(&self) {
-        self.items().wake(u32::MAX);
-        self.space().wake(u32::MAX);
+        self.items().wake_now(u32::MAX);
+        self.space().wake_now(u32::MAX);
     }
 
     /// Where consumers sleep.
     #[inline]
-    pub(crate) fn items(&self) -> &WaitWord {
+    pub(crate) fn items(&self) -> &Relay {
         &self.control.signals.0.items
     }
 
     /// Where producers sleep.
     #[inline]
-    pub(crate) fn space(&self) -> &WaitWord {
+    pub(crate) fn space(&self) -> &Relay {
         &self.control.signals.0.space
     }
 }

@@ -38,7 +38,7 @@ impl<T: Pod> Ring<'_, T> {
         value: T,
         until: Until,
     ) -> Result<(), Refusal> {
-        self.wait_while(self.space(), Refusal::NotReady, members, until, || self.try_put(value))?;
+        self.wait_while(self.space().word(), Refusal::NotReady, members, until, || self.try_put(value))?;
         self.items().wake(1);
         self.wake_for_next_space();
         Ok(())
@@ -53,7 +53,7 @@ impl<T: Pod> Ring<'_, T> {
         until: Until,
     ) -> Result<Claim, Refusal> {
         let claim =
-            self.wait_while(self.space(), Refusal::NotReady, members, until, || self.claim_free(1))?;
+            self.wait_while(self.space().word(), Refusal::NotReady, members, until, || self.claim_free(1))?;
         self.wake_for_next_space();
         Ok(claim)
     }
@@ -81,11 +81,11 @@ impl<T: Pod> Ring<'_, T> {
         until: Until,
         claim: impl Fn() -> Result<R, Refusal>,
     ) -> Result<R, Refusal> {
-        let mut outcome = self.wait_while(self.items(), Refusal::NotReady, members, until, &claim);
+        let mut outcome = self.wait_while(self.items().word(), Refusal::NotReady, members, until, &claim);
         if let Err(Refusal::Ending) = outcome {
             // Whoever else sleeps there comes along: nothing will be published any more.
             self.items().wake(1);
-            outcome = self.wait_while(self.space(), Refusal::Ending, members, until, &claim);
+            outcome = self.wait_while(self.space().word(), Refusal::Ending, members, until, &claim);
         }
         match outcome {
             Ok(_) => self.wake_for_next_item(),

@@ -35,6 +35,11 @@ pub(crate) fn heavy_fence_here() -> bool {
     heavy_fence()
 }
 
+/// In a model no time passes.
+pub(crate) fn milliseconds() -> u32 {
+    0
+}
+
 /// A number that no other thread has. Never zero.
 pub(crate) fn thread_tag() -> u64 {
     static LAST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);

@@ -94,3 +94,8 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Durati
 pub(crate) fn futex_wake(word: &AtomicU32, n: u32) -> usize {
     sys::futex_wake(word, n)
 }
+
+/// Milliseconds that have passed since some moment, the same for all processes: to within a few, for next to nothing.
+pub(crate) fn milliseconds() -> u32 {
+    sys::milliseconds()
+}

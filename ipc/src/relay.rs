@@ -1,0 +1,70 @@
+//! Wake-ups that are passed on: while one is on its way, nobody sends another.
+//!
+//! With many sleepers and few awake, a waker that woke one for each item would spend its time on wake-ups, most of them for items that somebody else has taken by the
+//! time. So it wakes, and while those it woke have not looked yet, further wakers wake nobody. Who has slept and gets something passes a wake-up on if there is more: one after the other
+//! they wake as long as there is work for them.
+//!
+//! | who | step | |
+//! | --- | --- | --- |
+//! | waker | N1 | make the condition true |
+//! | | N2 | light fence, read the word: `WOKEN`, and the wake-up is not overdue: done |
+//! | | | else N3 to N5 of `wait.rs`; the wake-up begins now |
+//! | woken | W1 | sleepers := `ASLEEP`: from now on it does not count as on its way |
+//! | | W2 | heavy fence, look |
+//! | | W4 | it got something: if there is more, it is a waker, at N2 |
+//!
+//! # No wake-up is lost
+//! A waker leaves it at N2 because it has read `WOKEN`. Either the woken one's W1 comes after that: then W2 sees what the waker has made true, as the fences are ordered, and gets that, or by W4
+//! sees to whoever gets it. Or it came before, and another wake-up has begun since, for which the same holds. Or nobody slept when N4 woke, and the waiters look by themselves.
+//!
+//! So all that can be had must be seen by whoever looks, or by W4. What cannot, such as an item that came back beside what waits at `head`, is announced by [`wake_now`](Relay::wake_now).
+//!
+//! # Death, and long roads
+//! A waker that dies between N3 and N4, a woken one that dies or is stopped before W1, or that waits for a processor for long, leaves `WOKEN` behind. A wake-up that has been on its way for
+//! longer than [`OVERDUE`] holds nobody else's back; and as ever, who sleeps looks once a slice.
+
+use crate::sync::{self, AtomicU32, Relaxed};
+use crate::wait::{Sleepers, WaitWord};
+
+/// How many milliseconds a wake-up takes at most, if all is well: some hundred times what it does on a processor that is not busy.
+const OVERDUE: u32 = 10;
+
+/// A word that waiters sleep on who pass wake-ups on.
+#[cfg_attr(not(loom), repr(C))]
+pub(crate) struct Relay {
+    word: WaitWord,
+    /// When the last wake-up began, in milliseconds.
+    begun: AtomicU32,
+}
+
+impl Relay {
+    #[cfg(loom)]
+    pub(crate) fn new() -> Self {
+        Relay { word: WaitWord::new(), begun: AtomicU32::new(0) }
+    }
+
+    /// What to sleep on.
+    pub(crate) fn word(&self) -> &WaitWord {
+        &self.word
+    }
+
+    /// Wakes up to `n` sleepers, unless some are on their way: after the caller made true what they, or those to whom they pass it on, will see.
+    #[inline]
+    pub(crate) fn wake(&self, n: u32) {
+        self.word.wake_if(n, |sleepers| self.is_due(sleepers));
+    }
+
+    /// Wakes up to `n` sleepers.
+    pub(crate) fn wake_now(&self, n: u32) {
+        self.word.wake(n);
+    }
+
+    fn is_due(&self, sleepers: Sleepers) -> bool {
+        let now = sync::milliseconds();
+        let is_due = sleepers == Sleepers::Asleep || now.wrapping_sub(self.begun.load(Relaxed)) > OVERDUE;
+        if is_due {
+            self.begun.store(now, Relaxed);
+        }
+        is_due
+    }
+}
