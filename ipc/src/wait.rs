@@ -224,8 +224,8 @@ fn sleep_on<R>(
     check();
     let mut slice = SLICE;
     let mut checked_at = Instant::now();
+    let mut announced = announce();
     loop {
-        let announced = announce();
         if let Some(found) = look() {
             return Some(found);
         }
@@ -238,6 +238,10 @@ fn sleep_on<R>(
         if checked_at.elapsed() >= slice {
             slice = if check() { SLICE } else { LONGEST_SLICE.min(2 * slice) };
             checked_at = Instant::now();
+        }
+        // A ticket that is not stale still holds: the fence of its W2 was before this look too.
+        if word.load(Relaxed) != announced {
+            announced = announce();
         }
     }
 }
