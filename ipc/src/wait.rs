@@ -221,6 +221,9 @@ fn sleep_on<R>(
         }
         sync::yield_now();
     }
+    if until.remaining() == Some(Duration::ZERO) {
+        return look(); // who waits for so little announces nothing: a heavy fence takes longer
+    }
     check();
     let mut slice = SLICE;
     let mut checked_at = Instant::now();

@@ -3,6 +3,9 @@
 //! One of the waiting threads leads: it takes ids out of the ring of results and has each delivered, to whomever it belongs. The others
 //! follow: they sleep until their own outcome is delivered, or until they are to lead.
 //!
+//! A leader that finds no result although the workers have plenty to do takes a nap. Were it to spin, it would keep a core from a worker, for longer than it spins: a core on which somebody
+//! spins looks busy to the kernel, which leaves two workers on the other one. Were it to sleep until the next result, each result would cost its worker a wake-up. After a nap there are several.
+//!
 //! # Invariants
 //! - L1. If nobody leads and somebody follows, then a follower has been woken to lead, or a thread is on its way out of
 //!   [`wait`](Collector::wait) and will wake one: every way out passes [`hand_over`](Collector::hand_over).
@@ -13,7 +16,14 @@ use crate::sync::lock;
 use skep_ipc::{GetError, SimpleQueue};
 use std::sync::{Mutex, MutexGuard};
 use std::thread::{self, Thread, ThreadId};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long the leader looks for a result before it looks whether it can rest.
+const GLANCE: Duration = Duration::from_micros(5);
+/// So many tasks in the ring keep the workers busy while the leader rests: there was no result for [`GLANCE`], so they are not the shortest.
+const BACKLOG: usize = 32;
+/// How long it rests. The kernel makes several times as much of it.
+const NAP: Duration = Duration::from_micros(20);
 
 pub(crate) struct Collector {
     /// Locked by the leader.
@@ -30,6 +40,8 @@ struct Roles {
 /// What the collector does with an id, and with a broken ring.
 pub(crate) trait Deliver {
     fn deliver(&self, id: u64);
+    /// How many tasks no worker has taken yet.
+    fn backlog(&self) -> usize;
     fn ring_failed(&self, error: GetError);
 }
 
@@ -89,11 +101,23 @@ impl Collector {
 
     fn lead(&self, to: &impl Deliver, deadline: Option<Instant>, ready: &impl Fn() -> bool) {
         let mut done: MutexGuard<'_, _> = lock(&self.done);
+        let mut has_glanced = false;
         while !ready() {
-            let got = match deadline {
+            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            let at_most = |time: Duration| left.map_or(time, |left| left.min(time));
+            let got = match left {
+                _ if !has_glanced => done.get_timeout(at_most(GLANCE)),
                 None => done.get(),
-                Some(d) => done.get_timeout(d.saturating_duration_since(Instant::now())),
+                Some(left) => done.get_timeout(left),
             };
+            if !has_glanced && matches!(got, Err(GetError::Empty)) {
+                has_glanced = true;
+                if to.backlog() >= BACKLOG {
+                    thread::sleep(at_most(NAP));
+                }
+                continue;
+            }
+            has_glanced = false;
             match self.or_failed(to, got) {
                 Some(id) => to.deliver(id),
                 None => return,

@@ -297,6 +297,10 @@ impl Deliver for Core {
         self.deliver_id(Id::unpack(id));
     }
 
+    fn backlog(&self) -> usize {
+        lock(&self.tasks).ring.len()
+    }
+
     fn ring_failed(&self, error: GetError) {
         self.end(TaskError::PoolBroken { reason: format!("the ring of results: {error}") });
     }
