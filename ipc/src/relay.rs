@@ -68,3 +68,54 @@ impl Relay {
         is_due
     }
 }
+
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::sys::tests::is_asleep;
+    use std::sync::{Arc, mpsc};
+    use std::thread;
+    use std::time::Duration;
+
+    /// Long enough for any wake-up that comes at all.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Two sleepers who do not look when they are woken, as if they were stopped there: while the first one's wake-up is on its way it holds back the second one's, and no longer.
+    #[test]
+    fn a_wake_up_holds_others_back_until_it_is_overdue() {
+        // SAFETY: zeroes are a relay that nobody sleeps on.
+        let relay: Arc<Relay> = Arc::new(unsafe { std::mem::zeroed() });
+        let ((tell, told), (end, ended)) = (mpsc::channel(), mpsc::channel());
+        for _ in 0..2 {
+            let (relay, tell, end) = (relay.clone(), tell.clone(), end.clone());
+            thread::spawn(move || {
+                // SAFETY: a plain system call.
+                tell.send(unsafe { libc::gettid() }).unwrap();
+                relay.word().sleep_without_a_look();
+                end.send(()).unwrap();
+            });
+        }
+        for thread in told.iter().take(2) {
+            while !is_asleep(thread) {
+                thread::yield_now();
+            }
+        }
+        relay.wake(1);
+        ended.recv_timeout(PATIENCE).expect("one is woken");
+
+        let woken = relay.word().bits();
+        let begun = sync::milliseconds();
+        relay.begun.store(begun, Relaxed);
+        relay.wake(1);
+        if sync::milliseconds().wrapping_sub(begun) > OVERDUE {
+            eprintln!("skipped: this thread was kept from a processor for too long");
+            return;
+        }
+        assert_eq!(relay.word().bits(), woken, "nobody else is woken");
+
+        relay.begun.store(begun.wrapping_sub(OVERDUE + 1), Relaxed);
+        relay.wake(1);
+        ended.recv_timeout(PATIENCE).expect("the other one is woken");
+    }
+}

@@ -430,12 +430,12 @@ pub(crate) fn page_size() -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::sync::atomic::Ordering;
 
     /// Whether a thread of this process sleeps in a futex.
-    fn is_asleep(thread: libc::pid_t) -> bool {
+    pub(crate) fn is_asleep(thread: libc::pid_t) -> bool {
         std::fs::read_to_string(format!("/proc/self/task/{thread}/syscall"))
             .is_ok_and(|line| line.split(' ').next() == Some(&libc::SYS_futex.to_string()))
     }

@@ -104,6 +104,20 @@ impl WaitWord {
         ticket
     }
 
+    /// Sleeps until it is woken, as a waiter that is stopped before it looks.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn sleep_without_a_look(&self) {
+        let ticket = self.announce();
+        while self.0.load(Relaxed) == ticket.0 {
+            sync::futex_wait(&self.0, ticket.0, None);
+        }
+    }
+
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn bits(&self) -> u32 {
+        self.0.load(Relaxed)
+    }
+
     /// Wakes up to `n` sleepers, if there are any, after the caller made their condition true (N1).
     #[inline]
     pub(crate) fn wake(&self, n: u32) {

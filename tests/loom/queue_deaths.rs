@@ -140,6 +140,25 @@ fn a_killed_waker_leaves_nobody_asleep() {
     });
 }
 
+/// Two consumers sleep, and one of them is killed, perhaps while a wake-up is on its way to it that holds others back: the other one gets an item.
+#[test]
+fn a_killed_sleeper_takes_nobodys_wake_up_along() {
+    report("killed sleeper, capacity 2", || {
+        kill_at_every_step(1, |k| {
+            let queue = Queue::<u64>::new(2, 3);
+            let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
+            let a = mortal(&queue, 0, k, move || a.get().unwrap());
+            let b = spawn(move || b.get().unwrap());
+            assert!(c.try_put(1) && c.try_put(2));
+            let got_a = a.join().unwrap();
+            c.recover();
+            let got_b = b.join().unwrap();
+            assert!(got_a.map_or(got_b == 1 || got_b == 2, |got_a| got_a + got_b == 3), "{got_a:?} {got_b}");
+            got_a.is_none()
+        })
+    });
+}
+
 /// What a consumer gives back goes to another one, once, while a third is killed in the middle of adopting it.
 #[test]
 fn an_item_given_back_is_delivered_once() {

@@ -142,3 +142,58 @@ fn the_end_comes_after_what_is_put_back() {
         })
     });
 }
+
+/// Items that come back are seen by whoever looks, but not by whoever passes a wake-up on: each has a wake-up of its own, also while another one is on its way.
+#[test]
+fn no_wake_up_for_what_comes_back_is_held_back() {
+    report("two items put back beside two sleeping consumers, capacity 2", || {
+        explore(2, || {
+            let queue = Queue::<u64>::new(2, 3);
+            let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
+            assert!(a.try_put(1) && a.try_put(2));
+            let held = [a.lease().unwrap(), a.lease().unwrap()];
+            let b = spawn(move || b.get().unwrap());
+            let c = spawn(move || c.get().unwrap());
+            for item in held {
+                a.nack(item);
+            }
+            assert_eq!(b.join().unwrap() + c.join().unwrap(), 3);
+        })
+    });
+}
+
+/// Two slots are released while two producers sleep: the second release leaves it to the producer that the first one woke to wake the other.
+#[test]
+fn a_wake_up_is_passed_on_by_producers_too() {
+    report("two sleeping producers, capacity 2", || {
+        explore(2, || {
+            let queue = Queue::<u64>::new(2, 3);
+            let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
+            assert!(a.try_put(1) && a.try_put(2));
+            let b = spawn(move || assert!(b.put(3)));
+            let c = spawn(move || assert!(c.put(4)));
+            assert_eq!(a.try_get(), Some(1));
+            assert_eq!(a.try_get(), Some(2));
+            b.join().unwrap();
+            c.join().unwrap();
+        })
+    });
+}
+
+/// A batch wakes as many as it has items, unless some are on their way: then these pass it on.
+#[test]
+fn a_batch_wakes_as_many_as_it_needs() {
+    report("an item and then a batch of two, three sleeping consumers, capacity 4", || {
+        explore(1, || {
+            let queue = Queue::<u64>::new(4, 4);
+            let a = queue.peer(0);
+            let others = [1, 2, 3].map(|n| {
+                let peer = queue.peer(n);
+                spawn(move || peer.get().unwrap())
+            });
+            assert!(a.try_put(1));
+            assert_eq!(a.try_put_batch(&[2, 3]), 2);
+            assert_eq!(others.map(|other| other.join().unwrap()).iter().sum::<u64>(), 6);
+        })
+    });
+}
