@@ -4,6 +4,7 @@
 //! program (`part.rs`), which meet on a `stage.rs`; `measure/` has the plays that all contenders of a kind share, so that only the library differs. `run.rs` runs a
 //! row's contenders in turns, round by round, `verdict.rs` turns the rounds into figures, `report.rs` prints them.
 
+mod about;
 mod measure;
 mod options;
 mod page;

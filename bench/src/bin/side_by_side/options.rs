@@ -49,6 +49,18 @@ pub struct Effort {
     pub row: Duration,
 }
 
+impl Effort {
+    /// For who reads the figures.
+    pub fn words(&self) -> String {
+        let [least, most] = self.rounds;
+        format!(
+            "{least} to {most} a row within {} s, runs of {} ms; a third of the time for a point of a curve",
+            self.row.as_secs(),
+            self.run.as_millis()
+        )
+    }
+}
+
 impl Options {
     pub fn effort(&self) -> Effort {
         let (run, rounds, row) = match (self.smoke, self.quick) {

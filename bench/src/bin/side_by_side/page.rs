@@ -9,8 +9,8 @@ const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:75em;margin:2em aut
 table{border-collapse:collapse;margin:1em 0}td,th{padding:.2em .8em;border-bottom:1px solid #ddd;text-align:left}\
 td.met{color:#177245}td.missed{color:#b3261e;font-weight:bold}svg{font:12px sans-serif}h2{margin-top:2em}";
 
-/// All of it.
-pub fn page(measured: &[Measured]) -> String {
+/// All of it, and what is to be known `about` it.
+pub fn page(measured: &[Measured], about: &[(&str, String)]) -> String {
     let mut page = format!(
         "<!doctype html><meta charset=\"utf-8\"><title>skep: benchmarks</title><style>{STYLE}</style>\n"
     );
@@ -24,6 +24,11 @@ pub fn page(measured: &[Measured]) -> String {
         "<p>Medians of rounds in which all contenders ran in turns, on two cores. A cache line from core to core took {median:.0} ns \
          ({low:.0} to {high:.0}); figures are of rounds in which the cores were near, if there were any.</p>"
     );
+    page.push_str("<table>\n");
+    for (name, fact) in about {
+        let _ = writeln!(page, "<tr><th>{name}<td>{}", escaped(fact));
+    }
+    page.push_str("</table>\n");
     targets(&mut page, measured, &distance);
     curves(&mut page, measured, &distance);
     contenders(&mut page, measured, &distance);
@@ -68,7 +73,9 @@ fn contenders(page: &mut String, measured: &[Measured], distance: &Distance) {
                     digits(f.high),
                     f.rounds
                 ),
-                None => "not measured<td><td><td>".into(),
+                None => {
+                    format!("not measured: {}<td><td><td>", escaped(row.why_not(number).unwrap_or_default()))
+                }
             };
             let _ = writeln!(page, "<tr><td>{title}<td>{name}<td>{how}<td>{cells}");
         }

@@ -57,12 +57,11 @@ fn print_row(measured: &Measured, distance: &Distance) {
     println!("\n{}: {}", row.name, row.title);
     for (number, contender) in row.contenders.iter().enumerate() {
         let [near, far] = [Place::Near, Place::Far].map(|place| figures(measured, number, place, distance));
-        let reason = measured.absent.iter().chain(&measured.failed).find(|(c, _)| *c == number);
         let mut words: Vec<String> = [(near, Place::Near), (far, Place::Far)]
             .iter()
             .filter_map(|(figures, place)| Some(format!("{} {}", spelt((*figures)?, row.unit), place.word())))
             .collect();
-        words.extend(reason.map(|(_, why)| format!("not measured: {why}")));
+        words.extend(measured.why_not(number).map(|why| format!("not measured: {why}")));
         let how = if contender.how.is_empty() { String::new() } else { format!(" [{}]", contender.how) };
         println!("  {}: {}{how}", contender.name, words.join("; "));
     }

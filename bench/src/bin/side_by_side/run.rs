@@ -1,5 +1,6 @@
 //! Round by round: the contenders of a row take turns, and a row ends when it has rounds enough or its time is over.
 
+use crate::about::about;
 use crate::options::{Effort, Options};
 use crate::page;
 use crate::part::{Failure, Run};
@@ -77,7 +78,9 @@ pub fn all(options: &Options) -> Result<Ending, Box<dyn std::error::Error>> {
     }
     progress.finish_and_clear();
     if let Some(path) = &options.report {
-        std::fs::write(path, page::page(&measured))?;
+        let mut about = about(options.python.as_deref());
+        about.push(("rounds", effort.words()));
+        std::fs::write(path, page::page(&measured, &about))?;
     }
     report::report(&measured, json.as_mut()).map_err(Into::into)
 }
@@ -146,6 +149,12 @@ fn measure(row: Row, options: &Options, effort: &Effort, progress: &ProgressBar)
 }
 
 impl Measured {
+    /// Why a contender has no figures.
+    pub fn why_not(&self, contender: usize) -> Option<&str> {
+        let mut reasons = self.absent.iter().chain(&self.failed);
+        reasons.find(|(c, _)| *c == contender).map(|(_, why)| why.as_str())
+    }
+
     /// Whether a contender plays no more.
     fn is_out(&self, contender: usize) -> bool {
         self.absent.iter().chain(&self.failed).any(|(c, _)| *c == contender)

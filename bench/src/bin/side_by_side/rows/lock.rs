@@ -10,7 +10,8 @@ pub fn rows() -> Vec<Row> {
     vec![
         Row::new("mutex-free", "Mutex, taken and released by one process", Unit::Nanoseconds)
             .parts("skep", "lock", 1, lock::uncontended)
-            .parts(PRIVATE, "one thread", 1, pthread::uncontended)
+            .parts(PRIVATE, "one of two threads", 1, pthread::uncontended)
+            .parts("private pthread mutex, alone", "in a process without threads", 1, pthread::alone)
             .parts(
                 "robust pthread mutex",
                 "one thread, process-shared: what skep's lock is",
