@@ -335,8 +335,12 @@ impl<V: ?Sized + Contents, L: Lock> Robust<V, L> {
         control.depth.store(depth, Relaxed);
         let guards = self.guards.load(Relaxed).saturating_sub(1);
         self.guards.store(guards, Relaxed); // invariant 5
-        if guards == 0 && self.is_outermost.swap(false, Relaxed) && depth > 0 {
-            std::mem::forget(self.segment().clone()); // invariant 4
+        if guards == 0 {
+            let was_outermost = self.is_outermost.load(Relaxed);
+            self.is_outermost.store(false, Relaxed);
+            if was_outermost && depth > 0 {
+                std::mem::forget(self.segment().clone()); // invariant 4
+            }
         }
         control.raw.unlock(); // D2
     }

@@ -20,6 +20,7 @@ pub fn rows() -> Vec<Row> {
             .goal(Goal::AtLeast(0.3, "rayon")),
         Row::new("pool-map", "Pool, map over 10 M no-ops, 2 workers", Unit::Rate)
             .parts("skep", "map", 1, pool::noop_map)
+            .parts("skep in place", "map_slice_into, numbers in the arena", 1, pool::noop_in_place)
             .parts("rayon", "threads of one process, par_iter in the same chunks", 1, rayon::noop_map)
             .python(MP, "fork, map", "pool map")
             .python("joblib", "loky", "joblib map")

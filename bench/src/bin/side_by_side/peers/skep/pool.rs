@@ -7,11 +7,19 @@ use crate::row::Outcome;
 use skep::{Pool, Task};
 use std::collections::VecDeque;
 use std::error::Error;
+use std::hint::black_box;
 use std::time::Duration;
 
 #[skep::task]
 fn noop(n: u64) -> u64 {
     tasks::noop(n)
+}
+
+#[skep::task]
+fn noops(inputs: &[u64], results: &mut [u64]) {
+    for (result, input) in results.iter_mut().zip(inputs) {
+        *result = black_box(tasks::noop(black_box(*input)));
+    }
 }
 
 #[skep::task]
@@ -80,6 +88,19 @@ pub fn noop_map(part: &Part) -> Outcome {
     let pool = pool(part, 2)?;
     tasks::rate(part, tasks::many(part), |numbers| {
         Ok(pool.map(noop, numbers)?.into_iter().fold(0, u64::wrapping_add))
+    })
+}
+
+/// No-op tasks on numbers in the arena, by `map_slice_into`.
+pub fn noop_in_place(part: &Part) -> Outcome {
+    part.confine();
+    let pool = Pool::builder().workers(2).arena(1 << 30).build()?;
+    tasks::rate(part, tasks::many(part), |numbers| {
+        let count = (numbers.end - numbers.start) as usize;
+        let inputs = pool.arena().slice_with(count, |n| numbers.start + n as u64)?;
+        let mut results = pool.arena().slice_zeroed(count)?;
+        pool.map_slice_into(noops, &inputs, &mut results, count.div_ceil(8))?;
+        Ok(results.iter().copied().fold(0, u64::wrapping_add))
     })
 }
 
