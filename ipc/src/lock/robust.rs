@@ -262,6 +262,9 @@ impl<V: ?Sized + Contents, L: Lock> Robust<V, L> {
         let raw = &self.control().raw;
         for round in 0..TRIES {
             (0..1 << round.min(6)).for_each(|_| spin_loop());
+            if raw.is_held() {
+                continue; // an attempt would take the line from the holder
+            }
             match raw.try_lock() {
                 Attempt::Busy => {}
                 attempt => return self.settle(attempt),
