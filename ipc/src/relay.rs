@@ -1,39 +1,41 @@
 //! Wake-ups that are passed on: while one is on its way, nobody sends another.
 //!
 //! With many sleepers and few awake, a waker that woke one for each item would spend its time on wake-ups, most of them for items that somebody else has taken by the
-//! time. So it wakes, and while those it woke have not looked yet, further wakers wake nobody. Who has slept and gets something passes a wake-up on if there is more: one after the other
-//! they wake as long as there is work for them.
+//! time. So it wakes, and until somebody is about to look, further wakers wake nobody. Whoever had to wait and gets something passes a wake-up on if there is more: one after the other they
+//! wake as long as there is work for them.
 //!
 //! | who | step | |
 //! | --- | --- | --- |
 //! | waker | N1 | make the condition true |
 //! | | N2 | light fence, read the word: `WOKEN`, and the wake-up is not overdue: done |
-//! | | | else N3 to N5 of `wait.rs`; the wake-up begins now |
-//! | woken | W1 | sleepers := `ASLEEP`: from now on it does not count as on its way |
+//! | | | else note the time, and N3 to N5 of `wait.rs` |
+//! | waiter | W1 | sleepers := `ASLEEP`: no wake-up counts as on its way |
 //! | | W2 | heavy fence, look |
 //! | | W4 | it got something: if there is more, it is a waker, at N2 |
 //!
 //! # No wake-up is lost
-//! A waker leaves it at N2 because it has read `WOKEN`. Either the woken one's W1 comes after that: then W2 sees what the waker has made true, as the fences are ordered, and gets that, or by W4
+//! A waker leaves it at N2 because it has read `WOKEN`. Either the W1 of a waiter that looks comes after that: then W2 sees what the waker has made true, as the fences are ordered, and gets that, or by W4
 //! sees to whoever gets it. Or it came before, and another wake-up has begun since, for which the same holds. Or nobody slept when N4 woke, and the waiters look by themselves.
 //!
-//! So all that can be had must be seen by whoever looks, or by W4. What cannot, such as an item that came back beside what waits at `head`, is announced by [`wake_now`](Relay::wake_now).
+//! So all that can be had must be seen by whoever looks, or by W4, where others who never waited take things meanwhile. What cannot be seen so, such as an item that came back beside what waits at `head`,
+//! is announced by [`wake_now`](Relay::wake_now).
 //!
 //! # Death, and long roads
-//! A waker that dies between N3 and N4, a woken one that dies or is stopped before W1, or that waits for a processor for long, leaves `WOKEN` behind. A wake-up that has been on its way for
-//! longer than [`OVERDUE`] holds nobody else's back; and as ever, who sleeps looks once a slice.
+//! A waker that dies between N3 and N4, and a woken one that dies, is stopped, or waits for a processor for long before W1, leave `WOKEN` behind. A wake-up that has been on its way for
+//! longer than [`OVERDUE`] holds nobody else's back: with several stopped ones in a row, that is the price of each. One that dies or is stopped between W1 and W4 takes along what was held back
+//! behind it, until somebody wakes again. And as ever, who sleeps looks once a slice.
 
 use crate::sync::{self, AtomicU32, Relaxed};
 use crate::wait::{Sleepers, WaitWord};
 
-/// How many milliseconds a wake-up takes at most, if all is well: some hundred times what it does on a processor that is not busy.
+/// How many milliseconds a wake-up takes at most, if all is well, to within a tick of the clock: some hundred times what it does on a processor that is not busy.
 const OVERDUE: u32 = 10;
 
 /// A word that waiters sleep on who pass wake-ups on.
 #[cfg_attr(not(loom), repr(C))]
 pub(crate) struct Relay {
     word: WaitWord,
-    /// When the last wake-up began, in milliseconds.
+    /// When a waker last found a wake-up due, in milliseconds.
     begun: AtomicU32,
 }
 
@@ -54,7 +56,7 @@ impl Relay {
         self.word.wake_if(n, |sleepers| self.is_due(sleepers));
     }
 
-    /// Wakes up to `n` sleepers.
+    /// Wakes up to `n` sleepers, whoever is on its way. Does not note the time, so it holds back next to nobody.
     pub(crate) fn wake_now(&self, n: u32) {
         self.word.wake(n);
     }
@@ -68,7 +70,6 @@ impl Relay {
         is_due
     }
 }
-
 
 #[cfg(all(test, not(loom)))]
 mod tests {

@@ -25,10 +25,10 @@
 //!
 //! # No wake-up is lost
 //! The fences of W2 and N2 are ordered. If N2's is first, W2 sees the condition. If W2's is first, N2 sees what W1 wrote or what came after it. Then N3, this waker's or that of
-//! one before it, makes the ticket stale: the waiter either sleeps already, and N4 wakes it, or W3 finds the word changed. N5 clears only if no waiter has announced
+//! one before it, makes the ticket stale: the waiter either sleeps already, and N4 wakes it, or one that has slept for longer, or W3 finds the word changed. N5 clears only if no waiter has announced
 //! itself since N3, and who announced before N3 does not sleep on the word of N3.
 //!
-//! A waiter that announces itself leaves the others' tickets as they are: the count is the wakers'. Were it to change with each waiter, those who are about to sleep would keep
+//! A waiter that announces itself leaves the others' tickets as they are, but for the first one that sets `FENCED`: the count is the wakers'. Were it to change with each waiter, those who are about to sleep would keep
 //! each other awake, each at the price of a heavy fence.
 //!
 //! The waker's fence is free where the waiter's has the kernel fence for both (`sync/asymmetric.rs`). A waiter whose kernel does not do so sets `FENCED`, which
@@ -36,7 +36,7 @@
 //! sleeps until the end of its first slice.
 //!
 //! A wake-up says that the word changed, not that the sleeper's condition holds. Where a sleeper can be woken in vain and another's turn comes later, as
-//! with items that are published out of order, whoever does get on passes the wake-up on (`Ring::wake_for_next_item`). Where that is so, wakers need not
+//! with items that are published out of order, whoever had to wait and does get on passes the wake-up on (`Ring::wake_for_next_item`). Where that is so, wakers need not
 //! wake while another one is on its way (`relay.rs`).
 //!
 //! # Death
@@ -93,7 +93,8 @@ impl WaitWord {
 
     /// W1 and the fence of W2. The caller must look at its condition afterwards, before it sleeps.
     fn announce(&self) -> Ticket {
-        let with = |flags| self.update(|seen| Some(seen & !SLEEPERS | ASLEEP | flags)).map_or(Ticket(0), Ticket);
+        let with =
+            |flags| self.update(|seen| Some(seen & !SLEEPERS | ASLEEP | flags)).map_or(Ticket(0), Ticket);
         let ticket = with(0); // W1
         // W2 pairs with N2
         if heavy_fence() {
@@ -195,7 +196,7 @@ const LONGEST_SLICE: Duration = Duration::from_millis(1600);
 
 /// Calls `look` until it gives something, or until the time is over: `None`.
 ///
-/// `check` is called before the first sleep, and once a slice as long as nothing is found, however often the sleeper is woken meanwhile: there
+/// `check` is called before the first sleep, also if the time is over by then, and once a slice as long as nothing is found, however often the sleeper is woken meanwhile: there
 /// the caller looks for dead peers, and says whether it is to be called again soon.
 pub(crate) fn wait<R>(
     word: &WaitWord,
@@ -235,10 +236,10 @@ fn sleep_on<R>(
         }
         sync::yield_now();
     }
-    if until.remaining() == Some(Duration::ZERO) {
-        return look(); // who waits for so little announces nothing: a heavy fence takes longer
-    }
     check();
+    if until.remaining() == Some(Duration::ZERO) {
+        return look(); // nobody sleeps, so there is nothing to announce, and no heavy fence
+    }
     let mut slice = SLICE;
     let mut checked_at = Instant::now();
     let mut announced = announce();
@@ -272,12 +273,15 @@ fn sleep_on<R>(
     mut look: impl FnMut() -> Option<R>,
     mut check: impl FnMut() -> bool,
 ) -> Option<R> {
+    let mut announced = announce();
     loop {
-        let announced = announce();
         if let Some(found) = look() {
             return Some(found);
         }
         sync::futex_wait(word, announced, None);
         check();
+        if word.load(Relaxed) != announced {
+            announced = announce();
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! One of the waiting threads leads: it takes ids out of the ring of results and has each delivered, to whomever it belongs. The others
 //! follow: they sleep until their own outcome is delivered, or until they are to lead.
 //!
-//! A leader that finds no result although the workers have plenty to do takes a nap. Were it to spin, it would keep a core from a worker, for longer than it spins: a core on which somebody
+//! A leader that finds no result although the workers have plenty to do takes a nap, once a result. Were it to spin, it would keep a core from a worker, for longer than it spins: a core on which somebody
 //! spins looks busy to the kernel, which leaves two workers on the other one. Were it to sleep until the next result, each result would cost its worker a wake-up. After a nap there are several.
 //!
 //! # Invariants

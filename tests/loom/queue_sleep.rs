@@ -197,3 +197,40 @@ fn a_batch_wakes_as_many_as_it_needs() {
         })
     });
 }
+
+/// A consumer that never waited takes the item that a woken one is about to look at, to pass a wake-up on: the one behind it has its wake-up all the same.
+#[test]
+fn no_wake_up_ends_where_another_one_takes_the_next_item() {
+    report("a get that need not wait beside two sleeping consumers, capacity 4", || {
+        explore(1, || {
+            let queue = Queue::<u64>::new(4, 4);
+            let a = queue.peer(0);
+            let [b, c] = [1, 2].map(|n| queue.peer(n)).map(|peer| spawn(move || peer.get().unwrap()));
+            let d = queue.peer(3);
+            let d = spawn(move || d.try_get());
+            (1..=3).for_each(|n| assert!(a.try_put(n)));
+            let taken = d.join().unwrap();
+            let got = b.join().unwrap() + c.join().unwrap();
+            assert_eq!(got + taken.or_else(|| a.try_get()).unwrap(), 6);
+        })
+    });
+}
+
+/// The same for producers and free slots.
+#[test]
+fn no_wake_up_ends_where_another_one_takes_the_next_slot() {
+    report("a put that need not wait beside two sleeping producers, capacity 4", || {
+        explore(1, || {
+            let queue = Queue::<u64>::new(4, 4);
+            let a = queue.peer(0);
+            (1..=4).for_each(|n| assert!(a.try_put(n)));
+            let [b, c] = [1, 2].map(|n| queue.peer(n)).map(|peer| spawn(move || assert!(peer.put(5))));
+            let d = queue.peer(3);
+            let d = spawn(move || d.try_put(6));
+            (1..=3).for_each(|n| assert_eq!(a.try_get(), Some(n)));
+            d.join().unwrap();
+            b.join().unwrap();
+            c.join().unwrap();
+        })
+    });
+}

@@ -19,8 +19,8 @@
 //!
 //! A turn grows along `free < published < skipped < orphaned < free` of the next lap, but for the step that adopts an orphan.
 
-use crate::sync::{AtomicU32, AtomicU64, Cell, Line};
 use crate::relay::Relay;
+use crate::sync::{AtomicU32, AtomicU64, Cell, Line};
 
 /// In `tail`: no further position may be claimed.
 pub(crate) const CLOSED: u64 = 1 << 63;
@@ -184,13 +184,12 @@ pub(crate) use bytes::{body_len, init, slots_offset};
 #[cfg(loom)]
 mod heap {
     use super::{Control, Line, Signals, Slot, free};
-    use crate::sync::{AtomicU32, AtomicU64, Cell};
     use crate::relay::Relay;
+    use crate::sync::{AtomicU32, AtomicU64, Cell};
 
     impl Control {
         pub(crate) fn new() -> Self {
-            let signals =
-                Signals { items: Relay::new(), space: Relay::new(), orphans: AtomicU32::new(0) };
+            let signals = Signals { items: Relay::new(), space: Relay::new(), orphans: AtomicU32::new(0) };
             Control { tail: Line(AtomicU64::new(0)), head: Line(AtomicU64::new(0)), signals: Line(signals) }
         }
     }

@@ -270,18 +270,17 @@ impl<'a, T: Pod> Ring<'a, T> {
 
     // --- state -------------------------------------------------------------------------------------------------
 
-    /// Forbids further puts; says whether this call did it. Who dies after C1 has closed nothing.
-    pub(crate) fn close(&self) -> bool {
+    /// Forbids further puts. Who dies after C1 has closed nothing.
+    pub(crate) fn close(&self) {
         self.tell_of_closing(); // C1
         let tail = &self.control.tail.0;
         let mut seen = tail.load(Relaxed);
         while seen & CLOSED == 0 {
             match tail.compare_exchange(seen, seen | CLOSED, AcqRel, Relaxed) {
-                Ok(_) => return true, // C2
+                Ok(_) => return, // C2
                 Err(now) => seen = now,
             }
         }
-        false
     }
 
     /// Whether [`close`](Self::close) was called.
@@ -302,22 +301,37 @@ impl<'a, T: Pod> Ring<'a, T> {
 
     /// Passes a wake-up on, after a consumer that had waited has claimed an item.
     ///
-    /// Positions may be published out of order, so a sleeper may have been woken for an item behind one that was not ready, and gone to sleep again:
-    /// that wake-up is spent. Whoever takes the item in front finds the next one ready and wakes another sleeper for it, who also passes over what was skipped. Whoever takes the last one of
-    /// a closed ring wakes another sleeper for the end.
+    /// Positions may be published out of order, so a sleeper may have been woken for an item behind one that was not ready, and gone to sleep again; and while it was on its way, other
+    /// wake-ups were held back (`relay.rs`). So it wakes another one if the next item is ready, who also passes over what was skipped; and having taken the last one of a closed ring, for the end.
+    ///
+    /// One that never waited may take the item that this looks at, and passes nothing on: then this looks at the next one.
     pub(crate) fn wake_for_next_item(&self) {
-        let p = self.control.head.0.load(Acquire);
-        let ended = self.control.tail.0.load(Acquire) == p | CLOSED;
-        if ended || [published(p), skipped(p)].contains(&self.slot(p).turn.load(Acquire)) {
-            self.items().wake(1);
+        let head = &self.control.head.0;
+        loop {
+            let p = head.load(Acquire);
+            let ended = self.control.tail.0.load(Acquire) == p | CLOSED;
+            if ended || [published(p), skipped(p)].contains(&self.slot(p).turn.load(Acquire)) {
+                return self.items().wake(1);
+            }
+            if head.load(Acquire) == p {
+                return;
+            }
+            spin_loop();
         }
     }
 
     /// The same for producers and free slots.
     pub(crate) fn wake_for_next_space(&self) {
-        let p = self.control.tail.0.load(Acquire);
-        if self.slot(p).turn.load(Acquire) == free(p) {
-            self.space().wake(1);
+        let tail = &self.control.tail.0;
+        loop {
+            let p = tail.load(Acquire);
+            if self.slot(p).turn.load(Acquire) == free(p) {
+                return self.space().wake(1);
+            }
+            if tail.load(Acquire) == p {
+                return;
+            }
+            spin_loop();
         }
     }
 

@@ -38,9 +38,8 @@ impl<T: Pod> Ring<'_, T> {
         value: T,
         until: Until,
     ) -> Result<(), Refusal> {
-        self.wait_while(self.space().word(), Refusal::NotReady, members, until, || self.try_put(value))?;
+        self.wait_for_space(members, until, || self.try_put(value))?;
         self.items().wake(1);
-        self.wake_for_next_space();
         Ok(())
     }
 
@@ -52,10 +51,24 @@ impl<T: Pod> Ring<'_, T> {
         members: &impl Membership,
         until: Until,
     ) -> Result<Claim, Refusal> {
-        let claim =
-            self.wait_while(self.space().word(), Refusal::NotReady, members, until, || self.claim_free(1))?;
-        self.wake_for_next_space();
-        Ok(claim)
+        self.wait_for_space(members, until, || self.claim_free(1))
+    }
+
+    /// Has `attempt` claim a position as soon as there is room, and passes the wake-up on.
+    fn wait_for_space<R>(
+        &self,
+        members: &impl Membership,
+        until: Until,
+        attempt: impl Fn() -> Result<R, Refusal>,
+    ) -> Result<R, Refusal> {
+        let outcome = self.wait_while(self.space().word(), Refusal::NotReady, members, until, attempt);
+        match outcome {
+            Ok(_) => self.wake_for_next_space(),
+            // Its wake-up may have been for one who waits for the end.
+            Err(Refusal::Closed) => self.wake_all(),
+            Err(_) => {}
+        }
+        outcome
     }
 
     /// Gives up a position that the caller has claimed for a put: there is no item, as if it had died (K2). If it is the next one, the caller passes over it as a consumer does, so that it
@@ -110,11 +123,10 @@ impl<T: Pod> Ring<'_, T> {
         Ok(got)
     }
 
-    /// Closes the ring and wakes everybody.
+    /// Closes the ring and wakes everybody; also if it is closed already, since whoever did that may have died before it woke anybody.
     pub(crate) fn close_and_wake(&self) {
-        if self.close() {
-            self.wake_all();
-        }
+        self.close();
+        self.wake_all();
     }
 
     /// Tries again and again, and sleeps in between, while the outcome is `not_yet`.

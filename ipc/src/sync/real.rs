@@ -95,7 +95,7 @@ pub(crate) fn futex_wake(word: &AtomicU32, n: u32) -> usize {
     sys::futex_wake(word, n)
 }
 
-/// Milliseconds that have passed since some moment, the same for all processes: to within a few, for next to nothing.
+/// Milliseconds since some moment, which is the same for all processes of a time namespace: to within a tick, for next to nothing.
 pub(crate) fn milliseconds() -> u32 {
     sys::milliseconds()
 }
