@@ -209,6 +209,20 @@ fn who_blocks_hears_of_a_killed_sender() {
     assert_eq!(polled, Some(RecvError::Eof), "who polls hears of it too");
 }
 
+/// A wait that is over before it sleeps looks for the dead all the same.
+#[test]
+fn who_waits_for_moments_hears_of_a_killed_sender() {
+    let pipe = Pipe::new(4000).unwrap();
+    let mut receiver = pipe.receiver().unwrap();
+    let other = Other::start_with_fd("count up", "1", pipe.as_fd());
+    assert_eq!(next(&mut receiver), Ok((1, 0)));
+    other.kill();
+    let mut moments = [Duration::ZERO, Duration::from_micros(5)].into_iter().cycle().take(2000);
+    let heard =
+        moments.find_map(|moment| receiver.recv_timeout(moment).err().filter(|&e| e != RecvError::Empty));
+    assert_eq!(heard, Some(RecvError::Eof));
+}
+
 #[test]
 fn who_blocks_hears_of_a_killed_receiver_and_a_new_one_gets_the_rest() {
     let pipe = Pipe::new(4088).unwrap();
