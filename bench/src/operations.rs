@@ -11,8 +11,11 @@ pub const TIMES: usize = 200;
 /// An operation by its name.
 pub struct Named {
     pub name: &'static str,
-    pub make: fn() -> Result<Box<dyn Operation>, Box<dyn Error>>,
+    pub make: fn() -> Made,
 }
+
+/// An operation that is ready to be measured.
+pub type Made = Result<Box<dyn Operation>, Box<dyn Error>>;
 
 /// Something that is measured.
 pub trait Operation {

@@ -207,11 +207,13 @@ fn no_wake_up_ends_where_another_one_takes_the_next_item() {
             let a = queue.peer(0);
             let [b, c] = [1, 2].map(|n| queue.peer(n)).map(|peer| spawn(move || peer.get().unwrap()));
             let d = queue.peer(3);
-            let d = spawn(move || d.try_get());
-            (1..=3).for_each(|n| assert!(a.try_put(n)));
-            let taken = d.join().unwrap();
+            let d = spawn(move || (d.try_get(), d));
+            // Not by this thread: only while it is blocked can the others fall asleep without a preemption.
+            let putter = spawn(move || (1..=3).for_each(|n| assert!(a.try_put(n))));
             let got = b.join().unwrap() + c.join().unwrap();
-            assert_eq!(got + taken.or_else(|| a.try_get()).unwrap(), 6);
+            putter.join().unwrap();
+            let (taken, d) = d.join().unwrap();
+            assert_eq!(got + taken.or_else(|| d.try_get()).unwrap(), 6);
         })
     });
 }
@@ -227,10 +229,9 @@ fn no_wake_up_ends_where_another_one_takes_the_next_slot() {
             let [b, c] = [1, 2].map(|n| queue.peer(n)).map(|peer| spawn(move || assert!(peer.put(5))));
             let d = queue.peer(3);
             let d = spawn(move || d.try_put(6));
-            (1..=3).for_each(|n| assert_eq!(a.try_get(), Some(n)));
+            let getter = spawn(move || (1..=3).for_each(|_| assert!(a.try_get().is_some())));
+            [b, c, getter].into_iter().for_each(|other| other.join().unwrap());
             d.join().unwrap();
-            b.join().unwrap();
-            c.join().unwrap();
         })
     });
 }
