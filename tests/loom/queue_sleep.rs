@@ -204,14 +204,12 @@ fn no_wake_up_ends_where_another_one_takes_the_next_item() {
     report("a get that need not wait beside two sleeping consumers, capacity 4", || {
         explore(1, || {
             let queue = Queue::<u64>::new(4, 4);
-            let a = queue.peer(0);
-            let [b, c] = [1, 2].map(|n| queue.peer(n)).map(|peer| spawn(move || peer.get().unwrap()));
-            let d = queue.peer(3);
+            let [a, b, c, d] = [0, 1, 2, 3].map(|n| queue.peer(n));
+            let a = spawn(move || (1..=3).for_each(|n| assert!(a.try_put(n))));
+            let b = spawn(move || b.get().unwrap());
             let d = spawn(move || (d.try_get(), d));
-            // Not by this thread: only while it is blocked can the others fall asleep without a preemption.
-            let putter = spawn(move || (1..=3).for_each(|n| assert!(a.try_put(n))));
-            let got = b.join().unwrap() + c.join().unwrap();
-            putter.join().unwrap();
+            let got = c.get().unwrap() + b.join().unwrap(); // this thread sleeps too: so the others fall asleep without a preemption
+            a.join().unwrap();
             let (taken, d) = d.join().unwrap();
             assert_eq!(got + taken.or_else(|| d.try_get()).unwrap(), 6);
         })
@@ -224,14 +222,15 @@ fn no_wake_up_ends_where_another_one_takes_the_next_slot() {
     report("a put that need not wait beside two sleeping producers, capacity 4", || {
         explore(1, || {
             let queue = Queue::<u64>::new(4, 4);
-            let a = queue.peer(0);
+            let [a, b, c, d] = [0, 1, 2, 3].map(|n| queue.peer(n));
             (1..=4).for_each(|n| assert!(a.try_put(n)));
-            let [b, c] = [1, 2].map(|n| queue.peer(n)).map(|peer| spawn(move || assert!(peer.put(5))));
-            let d = queue.peer(3);
-            let d = spawn(move || d.try_put(6));
-            let getter = spawn(move || (1..=3).for_each(|_| assert!(a.try_get().is_some())));
-            [b, c, getter].into_iter().for_each(|other| other.join().unwrap());
-            d.join().unwrap();
+            let a = spawn(move || (1..=3).for_each(|_| assert!(a.try_get().is_some())));
+            let b = spawn(move || assert!(b.put(5)));
+            let d = spawn(move || {
+                d.try_put(6);
+            });
+            assert!(c.put(5));
+            [a, b, d].into_iter().for_each(|other| other.join().unwrap());
         })
     });
 }
