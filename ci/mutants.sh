@@ -4,6 +4,7 @@
 #
 # A patch begins with a line that names its check, one of
 #   # caught by: loom FILTER          a model (cargo test --test loom FILTER under --cfg loom)
+#   # caught by: deep FILTER          the same with one more preemption (ci/loom.sh --deep)
 #   # caught by: test FILE [FILTER]   a test of tests/FILE.rs
 #   # caught by: unit FILTER          a unit test of skep-ipc
 #   # caught by: fuzz TARGET          a fuzz target, within a minute, from its corpus
@@ -12,7 +13,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if [ "${1:-}" = --help ]; then
-  sed -n '2,10s/^# \{0,1\}//p' "ci/$(basename "$0")"
+  sed -n '2,11s/^# \{0,1\}//p' "ci/$(basename "$0")"
   exit 0
 fi
 limit=${LIMIT:-240} # seconds until a check that hangs counts as having noticed
@@ -45,6 +46,7 @@ check() {
       cargo test -q --profile loom --test loom --no-run || return 100
       timeout "$limit" cargo test --profile loom --test loom "$@" -- --nocapture
       ;;
+    deep) SKEP_MODEL_DEEPER=1 check loom "$@" ;;
     test)
       unset RUSTFLAGS
       export CARGO_TARGET_DIR=$target/std

@@ -198,11 +198,14 @@ fn a_batch_wakes_as_many_as_it_needs() {
     });
 }
 
+/// It takes one preemption to catch the fault that this is about, and with one there are minutes to explore: that is for `ci/loom.sh --deep`.
+const NO_PREEMPTION: usize = 0;
+
 /// A consumer that never waited takes the item that a woken one is about to look at, to pass a wake-up on: the one behind it has its wake-up all the same.
 #[test]
 fn no_wake_up_ends_where_another_one_takes_the_next_item() {
     report("a get that need not wait beside two sleeping consumers, capacity 4", || {
-        explore(1, || {
+        explore(NO_PREEMPTION, || {
             let queue = Queue::<u64>::new(4, 4);
             let [a, b, c, d] = [0, 1, 2, 3].map(|n| queue.peer(n));
             let a = spawn(move || (1..=3).for_each(|n| assert!(a.try_put(n))));
@@ -220,7 +223,7 @@ fn no_wake_up_ends_where_another_one_takes_the_next_item() {
 #[test]
 fn no_wake_up_ends_where_another_one_takes_the_next_slot() {
     report("a put that need not wait beside two sleeping producers, capacity 4", || {
-        explore(1, || {
+        explore(NO_PREEMPTION, || {
             let queue = Queue::<u64>::new(4, 4);
             let [a, b, c, d] = [0, 1, 2, 3].map(|n| queue.peer(n));
             (1..=4).for_each(|n| assert!(a.try_put(n)));
