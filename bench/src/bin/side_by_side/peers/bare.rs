@@ -54,6 +54,51 @@ pub fn latency<T: Item>(part: &Part) -> Outcome {
     }
 }
 
+/// Lines that a flag can name.
+const NAMED: u64 = 64;
+/// Their bytes: each on a page of its own, and at another place in it.
+const NAMED_BYTES: usize = 4096 * (3 + NAMED as usize);
+
+/// Ping-pong by a flag that says on which of some lines the message is: nobody can ask for that line before the flag has come. The least for a message that lies where its sender
+/// chose.
+pub fn named_latency<T: Item>(part: &Part) -> Outcome {
+    let one_way = |offset: usize| {
+        let base = part.stage.scratch(offset, NAMED_BYTES);
+        // SAFETY: page-aligned memory that lasts as long as the stage, and zeroes at first.
+        let flag: &AtomicU64 = unsafe { &*base.cast() };
+        // SAFETY: within what was taken from the scratch.
+        let line =
+            move |name: u64| unsafe { base.add((4096 + 64) * (1 + (name % NAMED) as usize)) }.cast::<T>();
+        (flag, line, Cell::new(0_u64))
+    };
+    let [(flag, line, sent), (other_flag, other_line, received)] = {
+        let (a, b) = (one_way(0), one_way(NAMED_BYTES));
+        if part.number == 0 { [a, b] } else { [b, a] }
+    };
+    let send = |n| {
+        sent.set(sent.get() + 1);
+        let name = sent.get().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58;
+        // SAFETY: the other side reads it only after the flag, and has answered the last one.
+        unsafe { line(name).write_volatile(T::of(n)) };
+        flag.store(sent.get() * NAMED | name, Release); // pairs with the load below
+        true
+    };
+    let receive = || {
+        let seen = other_flag.load(Acquire);
+        if seen / NAMED == received.get() {
+            return None;
+        }
+        received.set(received.get() + 1);
+        // SAFETY: the flag says that it is whole, and it is not written before it was answered.
+        Some(unsafe { other_line(seen).read_volatile() }.number())
+    };
+    if part.number == 0 {
+        pingpong::ask(part, 100, send, receive)
+    } else {
+        pingpong::answer(part, send, receive)
+    }
+}
+
 /// How many buffers a bulk message has to itself, one after the other: as many as there would be room for in a ring.
 const BUFFERS: u64 = 4;
 

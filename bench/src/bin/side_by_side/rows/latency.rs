@@ -54,6 +54,7 @@ pub fn rows() -> Vec<Row> {
         )
         .parts("skep", "descriptor of 32 bytes; first word written and read", 2, arena::descriptor_latency)
         .parts(FLOOR, "8 B", 2, bare::latency::<u64>)
+        .parts("flag that names a line", "8 B", 2, bare::named_latency::<u64>)
         .parts("iceoryx2", "loaned; first word written and read", 2, iceoryx::untouched_latency::<MIB>)
         .goal(Goal::AtMost(1.3, FLOOR)),
         Row::new(
