@@ -1,7 +1,7 @@
 //! Wake-ups that are passed on: while one is on its way, nobody sends another.
 //!
 //! With many sleepers and few awake, a waker that woke one for each item would spend its time on wake-ups, most of them for items that somebody else has taken by the
-//! time. So it wakes, and until somebody is about to look, further wakers wake nobody. Whoever had to wait and gets something passes a wake-up on if there is more: one after the other they
+//! time. So it wakes, and until somebody is about to look, further wakers wake nobody. Whoever had to wait and gets something passes a wake-up on, to two others, if there is more: so more and more
 //! wake as long as there is work for them.
 //!
 //! | who | step | |

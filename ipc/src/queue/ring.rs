@@ -56,6 +56,9 @@ use bytemuck::Pod;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
+/// How many sleepers a passed-on wake-up wakes: two, so that those who are needed are awake after as many wake-ups, one after the other, as their number has binary digits.
+const FURTHER: u32 = 2;
+
 /// Why nothing was claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -311,7 +314,7 @@ impl<'a, T: Pod> Ring<'a, T> {
             let p = head.load(Acquire);
             let ended = self.control.tail.0.load(Acquire) == p | CLOSED;
             if ended || [published(p), skipped(p)].contains(&self.slot(p).turn.load(Acquire)) {
-                return self.items().wake(1);
+                return self.items().wake(FURTHER);
             }
             if head.load(Acquire) == p {
                 return;
@@ -326,7 +329,7 @@ impl<'a, T: Pod> Ring<'a, T> {
         loop {
             let p = tail.load(Acquire);
             if self.slot(p).turn.load(Acquire) == free(p) {
-                return self.space().wake(1);
+                return self.space().wake(FURTHER);
             }
             if tail.load(Acquire) == p {
                 return;
