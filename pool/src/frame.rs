@@ -288,9 +288,11 @@ mod tests {
         let freight = put_argument(&mut stream, handles, &arena).expect("it can be encoded");
         let payload = next(&mut &stream[..]).expect("a frame");
         assert!(payload.entries().eq(freight.entries()));
-        freight.let_go();
+        // SAFETY: `put_argument` has surrendered the value.
+        unsafe { freight.let_go() };
         let decode = || {
-            let mut lading = arena.lading(payload.entries());
+            // SAFETY: the table is that of the freight just let go, and this is its one reader.
+            let mut lading = unsafe { arena.lading(payload.entries()) };
             lading.within(|| payload.argument::<[skep_ipc::ShmBox<u64>; 2]>())
         };
         let got = decode().expect("they are there");

@@ -19,7 +19,10 @@ impl Outcome {
         let taken = arena.map(|arena| {
             let mut rest = &stream[..];
             let payloads: Vec<_> = std::iter::from_fn(|| frame::next(&mut rest)).collect();
-            arena.take_sent(payloads.iter().flat_map(|payload| payload.entries()))
+            let entries = payloads.iter().flat_map(|payload| payload.entries());
+            // SAFETY: the entries are those of the results' tables, which their worker has let go; the record is
+            // this process's, and is freed after this, so nobody else takes by them.
+            unsafe { arena.take_sent(entries) }
         });
         Outcome { stream, at: 0, taken }
     }

@@ -143,7 +143,8 @@ impl Worker {
                     ran.result
                 }
                 None => {
-                    kept = Some(arena.lading(argument.entries()));
+                    // SAFETY: the table is that of the record that this worker has claimed.
+                    kept = Some(unsafe { arena.lading(argument.entries()) });
                     Err(TaskError::UnknownTask { name: format!("{:#018x}", work.task) }.into())
                 }
             });
@@ -152,7 +153,8 @@ impl Worker {
                 sys::vanish();
             }
             match results.append(&self.frame, !freight.is_empty()) {
-                Ok(()) => freight.let_go(), // counted, they are the record's
+                // SAFETY: `frame::encode` has surrendered the value. Counted, its blocks are the record's.
+                Ok(()) => unsafe { freight.let_go() },
                 Err(error) => {
                     drop(freight);
                     // If not even this fits, the parent reports the items that are missing.

@@ -4,8 +4,36 @@
 //! value --pack--> bytes, Freight --surrender, let_go--> [ record: bytes, table ] --lading--> value
 //!                                                                                --take_sent--> Taken --decode--> value
 //! ```
-//! The record's owner writes the entries of the freight as a table beside the bytes, and tells repair of them (`carriers.rs`) from before it lets go of the freight until
-//! they were taken.
+//! The record's owner writes the entries of the freight as a table beside the bytes, and tells repair of them
+//! (`carriers.rs`) from before it lets go of the freight until they were taken.
+//!
+//! What takes blocks by their entries is `unsafe`, since a word cannot tell who may have its block: with
+//! entries of another origin, one block would have two owners. The crate that keeps the records promises the
+//! *contract of a table*:
+//!
+//! 1. Its entries are those of a [`Freight`] whose value was [surrendered](Freight::surrender), with success,
+//!    and which was [let go](Freight::let_go) into the place that the table lies in; or of a place whose
+//!    taker is dead.
+//! 2. The place is the caller's alone: nobody else who lives takes blocks by this table, or by a copy of it.
+//!
+//! ```compile_fail,E0133
+//! let arena = skep_ipc::Arena::new(1 << 16)?;
+//! let lading = arena.lading([1_u64].into_iter()); // not without a promise
+//! # Ok::<(), skep_ipc::Error>(())
+//! ```
+//! ```compile_fail,E0133
+//! let arena = skep_ipc::Arena::new(1 << 16)?;
+//! let taken = arena.take_sent([1_u64].into_iter());
+//! # Ok::<(), skep_ipc::Error>(())
+//! ```
+//! ```compile_fail,E0133
+//! let arena = skep_ipc::Arena::new(1 << 16)?;
+//! arena.free_sent([1_u64].into_iter());
+//! # Ok::<(), skep_ipc::Error>(())
+//! ```
+//! ```compile_fail,E0133
+//! skep_ipc::Freight::default().let_go();
+//! ```
 
 use super::blocks::Block;
 use super::core::Core;
@@ -42,9 +70,13 @@ impl Freight {
         self.0.surrender(|| drop(value))
     }
 
-    /// A carrier has them now.
+    /// Leaves the blocks to the carrier that has their entries now.
+    ///
+    /// # Safety
+    /// The value was [surrendered](Self::surrender), with success, unless this [is empty](Self::is_empty).
+    /// Otherwise a handle of it would be a second owner of what the carrier's next holder takes.
     #[inline]
-    pub fn let_go(self) {
+    pub unsafe fn let_go(self) {
         self.0.let_go();
     }
 }
@@ -136,15 +168,22 @@ impl Arena {
     }
 
     /// The blocks of a table in a carrier's place that is the caller's.
+    ///
+    /// # Safety
+    /// The contract of a table, at the head of this file, until the result is dropped.
     #[doc(hidden)]
     #[inline]
-    pub fn lading(&self, table: impl Iterator<Item = u64>) -> Lading<'_> {
+    pub unsafe fn lading(&self, table: impl Iterator<Item = u64>) -> Lading<'_> {
         Lading { core: self.core(), table: Table::new(table) }
     }
 
-    /// Frees the blocks of a table in a carrier's place that is the caller's, and that nobody will look at. What somebody has taken, who may live, is his.
+    /// Frees the blocks of a table in a carrier's place that is the caller's, and that nobody will look at. A
+    /// block taken by a participant that may still be alive belongs to that participant.
+    ///
+    /// # Safety
+    /// The contract of a table, at the head of this file.
     #[doc(hidden)]
-    pub fn free_sent(&self, table: impl Iterator<Item = u64>) {
+    pub unsafe fn free_sent(&self, table: impl Iterator<Item = u64>) {
         let core = self.core();
         for entry in table {
             if let Some((block, phase)) = core.blocks().take(entry as u32, (entry >> 32) as u32, Takers::Last)
@@ -155,8 +194,11 @@ impl Arena {
     }
 
     /// Takes the blocks of a table in a carrier's place that is the caller's. What is there no more is left out.
+    ///
+    /// # Safety
+    /// The contract of a table, at the head of this file.
     #[doc(hidden)]
-    pub fn take_sent(&self, table: impl Iterator<Item = u64>) -> Taken {
+    pub unsafe fn take_sent(&self, table: impl Iterator<Item = u64>) -> Taken {
         let take = |entry: u64| self.core().blocks().take(entry as u32, (entry >> 32) as u32, Takers::One);
         Taken { core: self.core().leaf(), blocks: table.map(|entry| (entry, take(entry))).collect() }
     }

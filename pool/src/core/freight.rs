@@ -48,7 +48,9 @@ impl Core {
 
     /// Frees blocks that lie in a carrier's place which is the parent's now. Not under a ticket's mutex: freeing counts, and who counts may repair, and ask for tickets.
     pub(super) fn dispose(&self, entries: &[u64]) {
-        self.arena.free_sent(entries.iter().copied());
+        // SAFETY: the entries are those of a record's table, whose values were surrendered when it was filled; the
+        // record is the parent's now, so no worker looks there.
+        unsafe { self.arena.free_sent(entries.iter().copied()) };
     }
 
     /// Repairs the arena for dead workers. One whose death the kernel does not tell yet is repaired for the next time.
