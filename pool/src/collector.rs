@@ -8,14 +8,16 @@
 //!
 //! # Invariants
 //! - L1. If nobody leads and somebody follows, then a follower has been woken to lead, or a thread is on its way out of
-//!   [`wait`](Collector::wait) and will wake one: every way out passes [`hand_over`](Collector::hand_over).
-//! - L2. Who waits for something has said so, where it is brought about, before it looks whether it is there. So the wake-up,
-//!   which is a token (`unpark`), is never lost.
+//!   [`wait`](Collector::wait) and will wake one: every way out, a panic included, passes
+//!   [`hand_over`](Collector::hand_over).
+//! - L2. A thread that waits for something has said so, where it is brought about, before it looks
+//!   whether it is there. The wake-up is a token (`waiter.rs`), so it is never lost.
 
 use crate::sync::lock;
+use crate::waiter::{Waiter, Waker};
 use skep_ipc::{GetError, SimpleQueue};
 use std::sync::{Mutex, MutexGuard};
-use std::thread::{self, Thread, ThreadId};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long the leader looks for a result before it looks whether it can rest.
@@ -34,7 +36,7 @@ pub(crate) struct Collector {
 #[derive(Default)]
 struct Roles {
     is_led: bool,
-    followers: Vec<Thread>,
+    followers: Vec<Waker>,
 }
 
 /// What the collector does with an id, and with a broken ring.
@@ -50,53 +52,46 @@ impl Collector {
         Collector { done: Mutex::new(done), roles: Mutex::default() }
     }
 
-    /// Collects or sleeps until `ready`, or until the deadline has passed; tells whether it is ready.
+    /// Collects or sleeps until `ready`, or until the deadline has passed. Returns whether it is ready.
     ///
-    /// `ready` says where it is brought about that this thread waits (L2).
+    /// `ready` registers the waker, where the thing is brought about, before it looks (L2).
     pub(crate) fn wait(
         &self,
         to: &impl Deliver,
         deadline: Option<Instant>,
-        ready: impl Fn() -> bool,
+        ready: impl Fn(&Waker) -> bool,
     ) -> bool {
-        let is_over = || deadline.is_some_and(|d| Instant::now() >= d);
-        let is_ready = loop {
-            if ready() {
-                break true;
-            }
-            if is_over() {
-                break false;
-            }
-            if self.take_lead_or_follow() {
-                self.lead(to, deadline, &ready);
-                lock(&self.roles).is_led = false;
-            } else {
-                match deadline {
-                    None => thread::park(),
-                    Some(d) => thread::park_timeout(d.saturating_duration_since(Instant::now())),
+        Waiter::with(|this| {
+            let ready = || ready(this.waker());
+            let is_over = || deadline.is_some_and(|d| Instant::now() >= d);
+            let _exit = Exit { collector: self, waker: this.waker() };
+            loop {
+                if ready() {
+                    return true;
+                }
+                if is_over() {
+                    return false;
+                }
+                match self.take_lead_or_follow(this.waker()) {
+                    Some(_lead) => self.lead(to, deadline, &ready),
+                    None => this.sleep(deadline),
                 }
             }
-        };
-        self.hand_over();
-        is_ready
+        })
     }
 
-    /// Delivers what is there, without waiting, unless somebody leads and does it anyway.
+    /// Delivers what is there, without waiting, unless somebody leads and does it anyway. What comes
+    /// meanwhile is left, so that this ends however busy the pool is.
     pub(crate) fn collect(&self, to: &impl Deliver) {
-        {
-            let mut roles = lock(&self.roles);
-            if roles.is_led {
-                return;
+        Waiter::with(|this| {
+            let _exit = Exit { collector: self, waker: this.waker() };
+            let Some(_lead) = self.take_lead() else { return };
+            let mut done = lock(&self.done);
+            for _ in 0..done.len() {
+                let Some(id) = self.or_failed(to, done.try_get()) else { break };
+                to.deliver(id);
             }
-            roles.is_led = true;
-        }
-        let mut done = lock(&self.done);
-        while let Some(id) = self.or_failed(to, done.try_get()) {
-            to.deliver(id);
-        }
-        drop(done);
-        lock(&self.roles).is_led = false;
-        self.hand_over();
+        });
     }
 
     fn lead(&self, to: &impl Deliver, deadline: Option<Instant>, ready: &impl Fn() -> bool) {
@@ -136,39 +131,138 @@ impl Collector {
         }
     }
 
-    /// True: this thread leads now.
-    fn take_lead_or_follow(&self) -> bool {
+    /// Takes the lead, if nobody has it.
+    fn take_lead(&self) -> Option<Lead<'_>> {
+        let is_led = std::mem::replace(&mut lock(&self.roles).is_led, true);
+        (!is_led).then_some(Lead(self))
+    }
+
+    /// Takes the lead, or makes the calling thread a follower.
+    fn take_lead_or_follow(&self, this: &Waker) -> Option<Lead<'_>> {
         let mut roles = lock(&self.roles);
         if !roles.is_led {
             roles.is_led = true;
-            roles.forget(thread::current().id());
-            return true;
+            roles.forget(this);
+            return Some(Lead(self));
         }
-        let this = thread::current();
-        if !roles.followers.iter().any(|t| t.id() == this.id()) {
-            roles.followers.push(this);
+        if !roles.followers.contains(this) {
+            roles.followers.push(this.clone());
         }
-        false
+        None
     }
 
     /// On every way out: this thread follows no more, and if nobody leads, another one shall (L1).
-    fn hand_over(&self) {
+    fn hand_over(&self, this: &Waker) {
         let mut roles = lock(&self.roles);
         if roles.followers.is_empty() {
             return;
         }
-        roles.forget(thread::current().id());
+        roles.forget(this);
         if !roles.is_led
             && let Some(next) = roles.followers.pop()
         {
             drop(roles);
-            next.unpark();
+            next.wake();
         }
     }
 }
 
+/// The leader's role. It ends with this, also when the leader panics.
+struct Lead<'a>(&'a Collector);
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.roles).is_led = false;
+    }
+}
+
+/// A waiting thread's way out (L1).
+struct Exit<'a> {
+    collector: &'a Collector,
+    waker: &'a Waker,
+}
+
+impl Drop for Exit<'_> {
+    fn drop(&mut self) {
+        self.collector.hand_over(self.waker);
+    }
+}
+
 impl Roles {
-    fn forget(&mut self, thread: ThreadId) {
-        self.followers.retain(|t| t.id() != thread);
+    fn forget(&mut self, waker: &Waker) {
+        self.followers.retain(|follower| follower != waker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skep_ipc::QueueOptions;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn collector() -> (Collector, SimpleQueue<u64>) {
+        let ring = QueueOptions::new(8).anonymous::<u64>().expect("memory");
+        (Collector::new(ring.try_clone().expect("a free place")), ring)
+    }
+
+    /// Each result that is delivered brings the next one about.
+    struct Busy {
+        ring: Mutex<SimpleQueue<u64>>,
+        delivered: AtomicUsize,
+    }
+
+    impl Deliver for Busy {
+        fn deliver(&self, id: u64) {
+            assert!(self.delivered.fetch_add(1, Ordering::Relaxed) < 100, "it does not end");
+            lock(&self.ring).try_put(id).expect("room");
+        }
+
+        fn backlog(&self) -> usize {
+            0
+        }
+
+        fn ring_failed(&self, error: GetError) {
+            panic!("{error}");
+        }
+    }
+
+    #[test]
+    fn collecting_ends_although_results_keep_coming() {
+        let (collector, mut ring) = collector();
+        ring.put(1).expect("room");
+        ring.put(2).expect("room");
+        let busy = Busy { ring: Mutex::new(ring), delivered: AtomicUsize::new(0) };
+        collector.collect(&busy);
+        assert_eq!(busy.delivered.into_inner(), 2);
+    }
+
+    /// Panics at the first result.
+    struct Fragile(AtomicUsize);
+
+    impl Deliver for Fragile {
+        fn deliver(&self, _: u64) {
+            assert!(self.0.fetch_add(1, Ordering::Relaxed) > 0, "the first one");
+        }
+
+        fn backlog(&self) -> usize {
+            0
+        }
+
+        fn ring_failed(&self, error: GetError) {
+            panic!("{error}");
+        }
+    }
+
+    #[test]
+    fn a_leader_that_panics_leaves_the_lead_to_another() {
+        let (collector, mut ring) = collector();
+        ring.put(1).expect("room");
+        let fragile = Fragile(AtomicUsize::new(0));
+        let is_told = |_: &Waker| fragile.0.load(Ordering::Relaxed) > 1;
+        let wait = || collector.wait(&fragile, Some(Instant::now() + Duration::from_secs(30)), is_told);
+        assert!(catch_unwind(AssertUnwindSafe(wait)).is_err());
+        ring.put(2).expect("room");
+        assert!(wait(), "nobody collects any more");
     }
 }

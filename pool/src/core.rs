@@ -22,13 +22,13 @@ use crate::outcome::Outcome;
 use crate::record::Table;
 use crate::state::{Id, Phase};
 use crate::sync::lock;
+use crate::waiter::Waker;
 use freight::Estate;
 use rustix::event::EventfdFlags;
 use skep_ipc::{Arena, GetError, PutError, QueueOptions};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::Thread;
 use std::time::Instant;
 use submit::Free;
 pub(crate) use submit::{Batch, OpenCall};
@@ -150,7 +150,7 @@ impl Core {
 
     /// Waits until `need` outcomes have arrived at `job`, or for the deadline; tells which. In a forked child none ever arrive.
     pub(crate) fn wait(&self, job: &Job, need: usize, deadline: Option<Instant>) -> bool {
-        self.is_own() && self.collector.wait(self, deadline, || job.has(need))
+        self.is_own() && self.collector.wait(self, deadline, |this| job.has(need, this))
     }
 
     /// Delivers what is there.
@@ -162,8 +162,8 @@ impl Core {
 
     /// Waits until every task that was submitted has its outcome.
     pub(crate) fn wait_for_all(&self) {
-        self.collector
-            .wait(self, None, || self.free_is(|free| free.indices.len() == self.depth() && free.calls == 0));
+        let is_idle = |free: &Free| free.indices.len() == self.depth() && free.calls == 0;
+        self.collector.wait(self, None, |this| self.free_is(is_idle, this));
     }
 
     fn deliver_id(&self, id: Id) {
@@ -282,7 +282,7 @@ impl Core {
             }
         }
         let waiters = std::mem::take(&mut lock(&self.free).waiters);
-        waiters.iter().for_each(Thread::unpark);
+        waiters.iter().for_each(Waker::wake);
         self.nudge();
     }
 

@@ -7,10 +7,10 @@
 use crate::error::TaskError;
 use crate::outcome::Outcome;
 use crate::sync::lock;
+use crate::waiter::Waker;
 use serde::de::DeserializeOwned;
 use std::collections::VecDeque;
 use std::sync::Mutex;
-use std::thread::Thread;
 
 /// A buffer that has grown beyond is not kept.
 const KEPT_BYTES: usize = 64 << 10;
@@ -31,7 +31,7 @@ pub(crate) struct Job(Mutex<Inner>);
 struct Inner {
     arrived: VecDeque<Arrival>,
     /// Who sleeps until how many have arrived.
-    waiter: Option<(Thread, usize)>,
+    waiter: Option<(Waker, usize)>,
     /// Empty ones: as many as were ever in use at a time.
     buffers: Vec<Vec<u8>>,
 }
@@ -41,19 +41,19 @@ impl Job {
         let mut inner = lock(&self.0);
         inner.arrived.push_back(arrival);
         if inner.waiter.as_ref().is_some_and(|(_, need)| inner.arrived.len() >= *need)
-            && let Some((thread, _)) = inner.waiter.take()
+            && let Some((waker, _)) = inner.waiter.take()
         {
             drop(inner);
-            thread.unpark();
+            waker.wake();
         }
     }
 
-    /// Whether `need` outcomes have arrived. If not, the calling thread is unparked as soon as they have.
-    pub(crate) fn has(&self, need: usize) -> bool {
+    /// Returns whether `need` outcomes have arrived. If not, `this` is woken as soon as they have.
+    pub(crate) fn has(&self, need: usize, this: &Waker) -> bool {
         let mut inner = lock(&self.0);
         let has = inner.arrived.len() >= need;
         if !has {
-            inner.waiter = Some((std::thread::current(), need));
+            inner.waiter = Some((this.clone(), need));
         }
         has
     }

@@ -31,6 +31,7 @@ mod supervisor;
 mod sync;
 mod sys;
 mod task;
+mod waiter;
 mod wire;
 mod worker;
 mod zygote;

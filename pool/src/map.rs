@@ -109,7 +109,8 @@ fn decode<R: DeserializeOwned>(
     Ok(results)
 }
 
-/// Results in the order in which they come; [`Pool::imap_unordered`](crate::Pool::imap_unordered) gives it.
+/// An iterator over results in the order in which they arrive. Created by
+/// [`Pool::imap_unordered`](crate::Pool::imap_unordered).
 ///
 /// Dropping it leaves what is in flight to the workers, and forgets the results.
 pub struct Imap<'p, I, A, R> {
@@ -142,10 +143,50 @@ impl<'p, I, A, R> Imap<'p, I, A, R> {
     }
 }
 
+impl<I, A, R> Imap<'_, I, A, R> {
+    /// Sets how many inputs may be in flight: taken, and their results not given yet. The default is
+    /// eight for each worker; 0 counts as 1.
+    ///
+    /// An input that depends on a result cannot be taken before that result has been given. Where
+    /// the inputs wait for results, let no more be in flight than there are without waiting.
+    ///
+    /// ```
+    /// # mod skep { pub use skep_pool::*; }
+    /// # fn demo(halve: skep::Task<u64, u64, fn(u64) -> u64>, pool: &skep::Pool)
+    /// # -> Result<(), Box<dyn std::error::Error>> {
+    /// let (sender, inputs) = std::sync::mpsc::channel();
+    /// sender.send(1000)?;
+    /// let mut results = pool.imap_unordered(halve, inputs).in_flight(1);
+    /// while let Some(result) = results.next() {
+    ///     match result? {
+    ///         0 => break,
+    ///         half => sender.send(half)?,
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn in_flight(mut self, inputs: usize) -> Self {
+        self.window = inputs.clamp(1, self.core.depth());
+        self
+    }
+
+    /// Whether a result is there, so that it can be given without waiting.
+    fn has_result(&self) -> bool {
+        let is_there = self.job.peek(1);
+        if !is_there && self.in_flight > 0 {
+            self.core.collect();
+            return self.job.peek(1);
+        }
+        is_there
+    }
+}
+
 impl<I: Iterator<Item = A>, A: Serialize, R> Imap<'_, I, A, R> {
-    /// Submits inputs until the window is full, the table is, or there are no more.
+    /// Submits inputs until a result is there, the window is full, the table is, or there are no
+    /// more. A result comes before the next input, which may wait for it.
     fn refill(&mut self) -> Result<(), TaskError> {
-        while self.in_flight < self.window {
+        while self.in_flight < self.window && !self.has_result() {
             if self.pending.is_empty() {
                 let Some(inputs) = &mut self.inputs else { break };
                 let Some(input) = inputs.next() else {

@@ -200,8 +200,10 @@ impl Pool {
 
     /// Runs a task on each input, and returns the results as they come, in any order.
     ///
-    /// Inputs are taken one at a time as workers get free, at most eight a worker ahead: there may be infinitely many.
-    /// The iterator blocks until the next result is there.
+    /// Inputs are taken one at a time as workers get free, at most eight a worker ahead
+    /// ([`Imap::in_flight`] changes that), so there may be infinitely many. A result that is there is
+    /// given before the next input is taken. Nothing of the pool is held while the inputs' iterator
+    /// runs. The iterator blocks until the next result is there.
     pub fn imap_unordered<A, R, F, I>(&self, task: Task<A, R, F>, inputs: I) -> Imap<'_, I::IntoIter, A, R>
     where
         A: Serialize,

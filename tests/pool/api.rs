@@ -5,6 +5,7 @@ use crate::tasks::*;
 use skep::{Pool, TaskError};
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ crate::laws!(
     map_takes_more_inputs_than_there_are_records,
     imap_unordered_gives_each_result_once,
     imap_unordered_takes_its_input_lazily,
+    imap_unordered_gives_a_result_before_it_takes_an_input,
+    inputs_of_imap_unordered_may_wait_for_results,
+    an_unpark_of_the_hosts_is_left_to_the_host,
     a_hundred_thousand_futures_may_be_outstanding,
     get_timeout_gives_the_future_back,
     a_future_that_timed_out_here_is_got_there,
@@ -102,6 +106,62 @@ fn imap_unordered_takes_its_input_lazily() {
     assert_eq!(results, vec![Ok(9); 10]);
     assert!(taken.get() <= 10 + 8 * 2, "{} inputs were taken for 10 results", taken.get());
     assert_eq!(pool.apply(square, 4), Ok(16));
+}
+
+fn imap_unordered_gives_a_result_before_it_takes_an_input() {
+    let pool = pool(1);
+    let taken = Cell::new(0);
+    let endless = std::iter::repeat_with(|| {
+        taken.set(taken.get() + 1);
+        3
+    });
+    let mut results = pool.imap_unordered(square, endless).in_flight(4);
+    assert_eq!(results.next(), Some(Ok(9)));
+    // It runs behind the others, so they have their results when it has its own.
+    assert_eq!(pool.apply(square, 1), Ok(1));
+    let before = taken.get();
+    for _ in 1..before {
+        assert_eq!(results.next(), Some(Ok(9)));
+    }
+    assert_eq!(taken.get(), before, "an input was taken before a result that was there was given");
+}
+
+fn inputs_of_imap_unordered_may_wait_for_results() {
+    let pool = pool(2);
+    for in_flight in [1, 3] {
+        let (sender, inputs) = mpsc::channel();
+        (0..in_flight).for_each(|_| sender.send(1).unwrap());
+        let (mut left, mut sum) = (20, 0);
+        for result in pool.imap_unordered(square, inputs).in_flight(in_flight) {
+            let n = result.unwrap();
+            sum += n;
+            left -= 1;
+            if left == 0 {
+                break;
+            }
+            sender.send(n).unwrap();
+        }
+        assert_eq!(sum, 20);
+    }
+}
+
+fn an_unpark_of_the_hosts_is_left_to_the_host() {
+    let directory = tempfile::tempdir().unwrap();
+    let [runs, end] = ["runs", "end"].map(|name| directory.path().join(name));
+    let pool = pool(2);
+    thread::scope(|scope| {
+        // It collects as long as it waits itself, so the other one sleeps.
+        scope.spawn(|| pool.apply(panic_or_wait, (false, runs.clone(), end.clone())).unwrap());
+        until("the first task runs", || runs.exists());
+        let follower = scope.spawn(|| {
+            // What a host does that wakes one of its threads before that thread sleeps.
+            thread::current().unpark();
+            pool.apply(nap, 100).unwrap();
+            thread::park();
+        });
+        until("the host's thread goes on", || follower.is_finished());
+        std::fs::write(&end, "").unwrap();
+    });
 }
 
 fn a_hundred_thousand_futures_may_be_outstanding() {

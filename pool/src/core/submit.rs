@@ -7,11 +7,11 @@ use crate::record::Work;
 use crate::state::{Id, State};
 use crate::sync::lock;
 use crate::task::TaskRef;
+use crate::waiter::Waker;
 use skep_ipc::Freight;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::Thread;
 
 /// The free records, and who waits for one.
 #[derive(Default)]
@@ -19,7 +19,7 @@ pub(super) struct Free {
     pub(super) indices: Vec<u32>,
     /// How many calls are open.
     pub(super) calls: usize,
-    pub(super) waiters: VecDeque<Thread>,
+    pub(super) waiters: VecDeque<Waker>,
 }
 
 /// One record's worth of calls: `count` arguments, encoded as frames.
@@ -110,7 +110,7 @@ impl Core {
     /// As [`try_submit`](Self::try_submit), but waits for a free record, and collects meanwhile.
     pub(crate) fn submit(&self, batch: &mut Batch<'_>, job: &Arc<Job>, part: u32) -> Result<(), TaskError> {
         while !self.try_submit(batch, job, part)? {
-            self.collector.wait(self, None, || self.has_free());
+            self.collector.wait(self, None, |this| self.has_free(this));
         }
         Ok(())
     }
@@ -135,17 +135,16 @@ impl Core {
         }
     }
 
-    /// Whether there is a free record, or never will be; if not, the calling thread is unparked when one is freed.
-    fn has_free(&self) -> bool {
-        self.free_is(|free| !free.indices.is_empty())
+    /// Returns whether there is a free record, or never will be. If not, `this` is woken when one is freed.
+    fn has_free(&self, this: &Waker) -> bool {
+        self.free_is(|free| !free.indices.is_empty(), this)
     }
 
-    pub(super) fn free_is(&self, enough: impl Fn(&Free) -> bool) -> bool {
+    pub(super) fn free_is(&self, enough: impl Fn(&Free) -> bool, this: &Waker) -> bool {
         let mut free = lock(&self.free);
         let is_enough = enough(&free) || self.ending.get().is_some();
-        let this = std::thread::current();
-        if !is_enough && !free.waiters.iter().any(|t| t.id() == this.id()) {
-            free.waiters.push_back(this);
+        if !is_enough && !free.waiters.contains(this) {
+            free.waiters.push_back(this.clone());
         }
         is_enough
     }
@@ -168,7 +167,7 @@ impl Core {
         // One by one, since a wake-up takes longer than the mutex may be held. Who waits again meanwhile comes behind those who waited then.
         for _ in 0..waiting {
             let Some(waiter) = lock(&self.free).waiters.pop_front() else { break };
-            waiter.unpark();
+            waiter.wake();
         }
     }
 }
