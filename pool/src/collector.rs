@@ -100,10 +100,9 @@ impl Collector {
         while !ready() {
             let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
             let at_most = |time: Duration| left.map_or(time, |left| left.min(time));
-            let got = match left {
-                _ if !has_glanced => done.get_timeout(at_most(GLANCE)),
+            let got = match if has_glanced { left } else { Some(at_most(GLANCE)) } {
                 None => done.get(),
-                Some(left) => done.get_timeout(left),
+                Some(time) => done.get_timeout(time),
             };
             if !has_glanced && matches!(got, Err(GetError::Empty)) {
                 has_glanced = true;

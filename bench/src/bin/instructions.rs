@@ -4,7 +4,7 @@
 //! - `instructions NAME`: runs one, for callgrind to count
 //! - `instructions --stepped NAME`: counts one by itself, instruction by instruction as a debugger does, and prints how many: for what valgrind cannot run
 
-use skep_bench::operations::{ALL, Operation, TIMES};
+use skep_bench::operations::{ALL, Named, Operation, TIMES};
 use std::error::Error;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -14,28 +14,31 @@ const STEPPED: &str = "SKEP_BENCH_STEPPED";
 
 fn main() -> ExitCode {
     skep::init();
-    let mut arguments = std::env::args().skip(1);
-    let outcome = match (arguments.next().as_deref(), arguments.next()) {
-        (None, _) => {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (is_stepped, wanted) = match &arguments[..] {
+        [] => {
             ALL.iter().for_each(|operation| println!("{}", operation.name));
-            Ok(())
+            return ExitCode::SUCCESS;
         }
-        (Some("--stepped"), Some(name)) => step(&name).map(|count| println!("{count}")),
-        (Some(name), _) => run(name),
+        [option, wanted, ..] if option == "--stepped" => (true, wanted),
+        [wanted, ..] => (false, wanted),
     };
+    let Some(named) = ALL.iter().find(|operation| operation.name == wanted) else {
+        eprintln!("instructions: no operation \"{wanted}\"; without arguments I list them");
+        return ExitCode::from(2);
+    };
+    let outcome = if is_stepped { step(wanted).map(|count| println!("{count}")) } else { run(named) };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("instructions: {error}");
+            eprintln!("instructions: {wanted}: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(wanted: &str) -> Result<(), Box<dyn Error>> {
-    let named = ALL.iter().find(|operation| operation.name == wanted);
-    let named = named.ok_or_else(|| format!("no operation \"{wanted}\"; without arguments I list them"))?;
-    let mut operation = (named.make)().map_err(|error| format!("{wanted}: {error}"))?;
+fn run(named: &Named) -> Result<(), Box<dyn Error>> {
+    let mut operation = (named.make)()?;
     // The first time it takes memory, and resolves what the linker left open.
     operation.run(TIMES);
     operation.undo(TIMES);
@@ -89,7 +92,7 @@ fn step(name: &str) -> Result<u64, Box<dyn Error>> {
             let is_well = libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0;
             return match counts[..] {
                 [mark, marked] if is_well => Ok(marked - mark),
-                _ => Err(format!("{name}: the process that was stepped failed").into()),
+                _ => Err("the process that was stepped failed".into()),
             };
         }
         let signal = match libc::WSTOPSIG(status) {

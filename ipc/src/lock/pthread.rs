@@ -128,7 +128,7 @@ impl RawMutex {
         passes
     }
 
-    /// Whether somebody who lives, as far as the kernel has told, has the lock at this moment. A look, no attempt: it leaves the line where it is.
+    /// Whether somebody who lives, as far as the kernel has told, has the lock at this moment. A look, which shares the line with the holder, where an attempt takes it away.
     pub(crate) fn is_held(&self) -> bool {
         let word = self.word().load(Relaxed);
         cfg!(target_env = "gnu") && word & libc::FUTEX_TID_MASK != 0 && word & libc::FUTEX_OWNER_DIED == 0

@@ -67,8 +67,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// How often a lock that is held is looked at before the thread sleeps, with pauses that double from 8 to 64: some ten microseconds. A look takes the line from the holder, who is
-/// through sooner without.
+/// How often a lock that is held is looked at before the thread sleeps, with pauses that double from 8 to 64: some ten microseconds. Each look has the holder fetch the line again.
 const TRIES: u32 = 10;
 
 /// The words before the contents, on a line of their own.

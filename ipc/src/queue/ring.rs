@@ -51,7 +51,7 @@ use super::layout::{CLOSED, CLOSING, Control, PRESENT, Slot, free, is_before, is
 use crate::fault;
 use crate::peer::{Entry, Peers};
 use crate::relay::Relay;
-use crate::sync::{AcqRel, Acquire, Relaxed, Release, prefetch_for_write, spin_loop};
+use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, Release, prefetch_for_write, spin_loop};
 use bytemuck::Pod;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -309,29 +309,25 @@ impl<'a, T: Pod> Ring<'a, T> {
     ///
     /// One that never waited may take the item that this looks at, and passes nothing on: then this looks at the next one.
     pub(crate) fn wake_for_next_item(&self) {
-        let head = &self.control.head.0;
-        loop {
-            let p = head.load(Acquire);
+        self.pass_on(self.items(), &self.control.head.0, |p| {
             let ended = self.control.tail.0.load(Acquire) == p | CLOSED;
-            if ended || [published(p), skipped(p)].contains(&self.slot(p).turn.load(Acquire)) {
-                return self.items().wake(FURTHER);
-            }
-            if head.load(Acquire) == p {
-                return;
-            }
-            spin_loop();
-        }
+            ended || [published(p), skipped(p)].contains(&self.slot(p).turn.load(Acquire))
+        });
     }
 
     /// The same for producers and free slots.
     pub(crate) fn wake_for_next_space(&self) {
-        let tail = &self.control.tail.0;
+        self.pass_on(self.space(), &self.control.tail.0, |p| self.slot(p).turn.load(Acquire) == free(p));
+    }
+
+    /// Wakes further sleepers if what is at `end` is ready; looks again if `end` has moved meanwhile.
+    fn pass_on(&self, sleepers: &Relay, end: &AtomicU64, is_ready: impl Fn(u64) -> bool) {
         loop {
-            let p = tail.load(Acquire);
-            if self.slot(p).turn.load(Acquire) == free(p) {
-                return self.space().wake(FURTHER);
+            let p = end.load(Acquire);
+            if is_ready(p) {
+                return sleepers.wake(FURTHER);
             }
-            if tail.load(Acquire) == p {
+            if end.load(Acquire) == p {
                 return;
             }
             spin_loop();

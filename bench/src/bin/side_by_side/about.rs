@@ -5,17 +5,23 @@ use std::path::Path;
 use std::process::Command;
 
 /// The libraries side by side, as the lock file names them.
-const LIBRARIES: [&str; 8] =
-    ["crossbeam-queue", "iceoryx2", "ipc-channel", "mimalloc", "procspawn", "rayon", "rtrb", "shaq"];
+const LIBRARIES: [&str; 9] = [
+    "crossbeam-queue",
+    "iceoryx2",
+    "ipc-channel",
+    "mimalloc",
+    "procspawn",
+    "rayon",
+    "rtrb",
+    "shaq",
+    "shmem-ipc",
+];
 
 /// Facts, each with its name.
 pub fn about(python: Option<&Path>) -> Vec<(&'static str, String)> {
     let unknown = || "unknown".to_string();
-    let mut libraries: Vec<String> = LIBRARIES
-        .into_iter()
-        .chain(["shmem-ipc"])
-        .filter_map(|name| Some(format!("{name} {}", locked_version(name)?)))
-        .collect();
+    let mut libraries: Vec<String> =
+        LIBRARIES.into_iter().filter_map(|name| Some(format!("{name} {}", locked_version(name)?))).collect();
     libraries.extend(boost_version().map(|version| format!("boost {version}")));
     libraries.extend(python.and_then(python_versions));
     vec![

@@ -157,6 +157,6 @@ impl Measured {
 
     /// Whether a contender plays no more.
     fn is_out(&self, contender: usize) -> bool {
-        self.absent.iter().chain(&self.failed).any(|(c, _)| *c == contender)
+        self.why_not(contender).is_some()
     }
 }
