@@ -58,7 +58,8 @@ loom::thread_local! {
 }
 
 /// Before each shared-memory operation. False: this process is dead, the operation must not happen.
-pub(crate) fn step() -> bool {
+#[doc(hidden)]
+pub fn step() -> bool {
     if DEAD.with(std::cell::Cell::get) {
         return false;
     }

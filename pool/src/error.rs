@@ -224,6 +224,7 @@ pub enum PoolError {
     #[error("skep::arena() is the arena of a worker, and this process is none: use Pool::arena() here")]
     NotAWorker,
     /// Shared memory could not be set up.
+    #[cfg(not(loom))]
     #[error(transparent)]
     Ipc(#[from] skep_ipc::Error),
     /// A system call failed.

@@ -25,7 +25,7 @@ const HANDLES: u8 = 2;
 const LENGTH: usize = 4;
 const ENTRY: usize = 8;
 /// The bytes before a payload.
-pub(crate) const HEAD: usize = 1 + LENGTH;
+const HEAD: usize = 1 + LENGTH;
 
 /// Encodes to the end of a vector, which is left as it was if that fails.
 struct Append<'a>(&'a mut Vec<u8>);
@@ -167,13 +167,13 @@ pub(crate) struct Payload<'a> {
 
 /// How many bytes a frame's payload has, by its head; and whether it ends in a table.
 #[inline]
-pub(crate) fn read_head(head: [u8; HEAD]) -> (u32, bool) {
+fn read_head(head: [u8; HEAD]) -> (u32, bool) {
     let [tag, length @ ..] = head;
     (u32::from_le_bytes(length), tag == HANDLES)
 }
 
 /// How many bytes at the end of a payload its table takes, without the number of entries that ends it. `None`: more than there are.
-pub(crate) fn table_bytes(payload: usize, count: [u8; LENGTH]) -> Option<usize> {
+fn table_bytes(payload: usize, count: [u8; LENGTH]) -> Option<usize> {
     let bytes = (u32::from_le_bytes(count) as usize).checked_mul(ENTRY)?;
     (bytes <= payload.checked_sub(LENGTH)?).then_some(bytes)
 }
@@ -199,9 +199,27 @@ pub(crate) fn next<'a>(stream: &mut &'a [u8]) -> Option<Payload<'a>> {
     Some(next)
 }
 
+/// Tells the entries in the tables of the frames that a stream of `end` bytes holds, whose bytes `read` gives; false: it cannot.
+pub(crate) fn each_entry(end: u64, mut read: impl FnMut(u64, &mut [u8]) -> bool, told: &mut dyn FnMut(u64)) {
+    let (mut at, mut head, mut count) = (0, [0; HEAD], [0; LENGTH]);
+    while at + HEAD as u64 <= end && read(at, &mut head) {
+        let (length, has_table) = read_head(head);
+        at += HEAD as u64 + u64::from(length);
+        if at > end {
+            return;
+        }
+        if has_table && length as usize >= LENGTH && read(at - LENGTH as u64, &mut count) {
+            let mut table = vec![0; table_bytes(length as usize, count).unwrap_or(0)];
+            if read(at - (LENGTH + table.len()) as u64, &mut table) {
+                entries(&table).for_each(&mut *told);
+            }
+        }
+    }
+}
+
 /// The numbers in a table of handles.
 #[inline]
-pub(crate) fn entries(table: &[u8]) -> impl ExactSizeIterator<Item = u64> + '_ {
+fn entries(table: &[u8]) -> impl ExactSizeIterator<Item = u64> + '_ {
     table.chunks_exact(ENTRY).map(|entry| u64::from_le_bytes(entry.try_into().unwrap_or_default()))
 }
 

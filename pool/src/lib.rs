@@ -3,49 +3,91 @@
 //! Mark functions with `#[skep::task]`, call [`init`] first in `main`, and let a [`Pool`] run them in other processes, nearly as cheaply
 //! as in threads. How it works, and why no task is lost and none hangs, stands in `PROTOCOL.md`.
 
+#![cfg_attr(loom, allow(dead_code, clippy::expect_used, rustdoc::broken_intra_doc_links))]
+
 #[cfg(not(target_os = "linux"))]
 compile_error!("skep runs on Linux only: it stands on memfd, futex and pidfd");
 
-mod arena;
-mod collector;
-mod core;
-mod entry;
+// The protocol, which runs under loom as well.
 mod error;
+#[cfg_attr(loom, path = "model/frame.rs")]
 mod frame;
-mod future;
-#[doc(hidden)]
-pub mod fuzzing;
-mod job;
-mod launch;
-mod map;
-mod numbers;
-mod outbox;
-mod outcome;
-mod panics;
-mod pool;
 mod record;
+#[cfg(not(loom))]
 mod slices;
+#[cfg(loom)]
+mod slices {
+    pub(crate) mod chunks;
+    pub(crate) mod ledger;
+}
+#[cfg_attr(loom, path = "model/spill.rs")]
 mod spill;
 mod state;
-mod supervisor;
 mod sync;
+
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod model;
+
+// Values, processes and callers.
+#[cfg(not(loom))]
+mod arena;
+#[cfg(not(loom))]
+mod collector;
+#[cfg(not(loom))]
+mod core;
+#[cfg(not(loom))]
+mod entry;
+#[cfg(not(loom))]
+mod future;
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub mod fuzzing;
+#[cfg(not(loom))]
+mod job;
+#[cfg(not(loom))]
+mod launch;
+#[cfg(not(loom))]
+mod map;
+#[cfg(not(loom))]
+mod numbers;
+#[cfg(not(loom))]
+mod outbox;
+#[cfg(not(loom))]
+mod outcome;
+#[cfg(not(loom))]
+mod panics;
+#[cfg(not(loom))]
+mod pool;
+#[cfg(not(loom))]
+mod supervisor;
+#[cfg(not(loom))]
 mod sys;
+#[cfg(not(loom))]
 mod task;
+#[cfg(not(loom))]
 mod waiter;
+#[cfg(not(loom))]
 mod wire;
+#[cfg(not(loom))]
 mod worker;
+#[cfg(not(loom))]
 mod zygote;
 
-pub use arena::arena;
-pub use entry::init;
 pub use error::{Cause, PoolError, TaskError};
-pub use future::Future;
-pub use map::Imap;
-pub use pool::{Builder, Pool, Stats};
-pub use slices::{Slice, SliceMapTask, SliceMut, SliceTask};
-pub use task::Task;
+#[cfg(not(loom))]
+pub use {
+    arena::arena,
+    entry::init,
+    future::Future,
+    map::Imap,
+    pool::{Builder, Pool, Stats},
+    slices::{Slice, SliceMapTask, SliceMut, SliceTask},
+    task::Task,
+};
 
 /// For the code that `#[skep::task]` and `test_entry!` write.
+#[cfg(not(loom))]
 #[doc(hidden)]
 pub mod __private {
     pub use crate::entry::{TestEntry, test_entry};

@@ -19,44 +19,42 @@
 //!   A result's handles are the record's from then on: `handles` says, before the first such is counted, that results may have some.
 //! - R3. Lengths and counts read from here are checked before they are used; no reference is made to the streams' bytes.
 
-use crate::error::{PoolError, TaskError};
-use crate::frame::{self, HEAD, STREAM_LIMIT};
+#[cfg_attr(loom, path = "model/memory.rs")]
+mod memory;
+
+use crate::error::TaskError;
+use crate::frame::{self, STREAM_LIMIT};
 use crate::spill::{MappedWindow, Side, Spill};
 use crate::state::{Phase, StateWord};
+use crate::sync::{AtomicU32, AtomicU64, Bytes, Span};
+use memory::Memory;
 use rustix::io::Errno;
-use skep_ipc::{Blueprint, Item, Kind, Segment};
-use std::cell::UnsafeCell;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-const INLINE_ARGUMENTS: usize = 240;
-const INLINE_RESULTS: usize = 184;
+/// A model's records are small, as each byte is an object of loom's.
+const INLINE_ARGUMENTS: usize = if cfg!(loom) { 8 } else { 240 };
+const INLINE_RESULTS: usize = if cfg!(loom) { 8 } else { 184 };
 /// A window that holds no more than this keeps its pages for the record's next task.
 const KEPT_BYTES: u32 = 16 << 10;
 
 /// One record. Zeroes are a free one.
-#[repr(C, align(64))]
+#[cfg_attr(not(loom), repr(C, align(64)))]
 pub(crate) struct Record {
     pub(crate) state: StateWord,
     /// Whether a result may have handles of shared memory: 0 or 1.
     handles: AtomicU32,
+    #[cfg(not(loom))]
     own_line: [u8; 52],
     task: AtomicU64,
     argument_bytes: AtomicU32,
     count: AtomicU32,
-    arguments: UnsafeCell<[u8; INLINE_ARGUMENTS]>,
+    arguments: Bytes<INLINE_ARGUMENTS>,
     progress: AtomicU64,
-    results: UnsafeCell<[u8; INLINE_RESULTS]>,
+    results: Bytes<INLINE_RESULTS>,
 }
 
+#[cfg(not(loom))]
 const _: () = assert!(size_of::<Record>() == 512);
-
-const BLUEPRINT: Blueprint = Blueprint {
-    kind: Kind::new(*b"records\0"),
-    item: Item::opaque(size_of::<Record>() as u64),
-    body_len: |records| records.checked_mul(size_of::<Record>() as u64),
-};
 
 /// How far the worker has come (R2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,54 +70,23 @@ pub(crate) struct Work {
 }
 
 pub(crate) struct Table {
-    segment: Segment,
-    records: NonNull<Record>,
-    length: u32,
+    memory: Memory,
     spill: Spill,
 }
 
-// SAFETY: records are atomics, and bytes that are touched as R1 grants, by whichever thread.
-unsafe impl Send for Table {}
-// SAFETY: as above.
-unsafe impl Sync for Table {}
-
 impl Table {
-    pub(crate) fn create(records: u32) -> Result<Table, PoolError> {
-        let segment = Segment::anonymous(&BLUEPRINT, u64::from(records), 1)?;
-        Ok(Table::over(segment, Spill::create(records)?))
-    }
-
-    pub(crate) fn attach(segment: OwnedFd, spill: OwnedFd) -> Result<Table, skep_ipc::Error> {
-        Ok(Table::over(Segment::from_fd(segment, &BLUEPRINT)?, Spill::from_fd(spill)))
-    }
-
-    fn over(segment: Segment, spill: Spill) -> Table {
-        let records = segment.body().cast();
-        // A capacity beyond u32 is not ours; what is cut off is not used.
-        let length = u32::try_from(segment.capacity()).unwrap_or(0);
-        Table { segment, records, length, spill }
-    }
-
-    pub(crate) fn fds(&self) -> [BorrowedFd<'_>; 2] {
-        [self.segment.as_fd(), self.spill.as_fd()]
-    }
-
     /// Whether this process made or attached it, and is not a forked child of the one that did.
     pub(crate) fn is_own(&self) -> bool {
-        self.segment.is_own()
+        self.memory.is_own()
     }
 
     pub(crate) fn len(&self) -> u32 {
-        self.length
+        self.memory.len()
     }
 
     /// `None` for an index out of the table (R3).
     pub(crate) fn record(&self, index: u32) -> Option<&Record> {
-        if index >= self.length {
-            return None;
-        }
-        // SAFETY: the body holds `length` records, is page aligned and lives as long as `self`; a record is atomics and cells.
-        Some(unsafe { self.records.add(index as usize).as_ref() })
+        self.memory.record(index)
     }
 
     /// Whether a record is not free, as far as one can tell.
@@ -129,11 +96,11 @@ impl Table {
     }
 
     fn stream<'a>(&'a self, record: &'a Record, index: u32, side: Side) -> Stream<'a> {
-        let (inline, inline_len) = match side {
-            Side::Arguments => (record.arguments.get().cast::<u8>(), INLINE_ARGUMENTS),
-            Side::Results => (record.results.get().cast::<u8>(), INLINE_RESULTS),
+        let inline = match side {
+            Side::Arguments => record.arguments.span(),
+            Side::Results => record.results.span(),
         };
-        Stream { inline, inline_len, spill: &self.spill, index, side }
+        Stream { inline, spill: &self.spill, index, side }
     }
 
     /// Parent, record FREE: lays a task into it.
@@ -180,20 +147,7 @@ impl Table {
             return;
         }
         let stream = self.stream(record, index, Side::Results);
-        let (mut at, mut head, mut count) = (0, [0; HEAD], [0; 4]);
-        while at + HEAD as u64 <= end && stream.read_at(at, &mut head).is_ok() {
-            let (length, has_table) = frame::read_head(head);
-            at += HEAD as u64 + u64::from(length);
-            if at > end {
-                return;
-            }
-            if has_table && length >= 4 && stream.read_at(at - 4, &mut count).is_ok() {
-                let mut table = vec![0; frame::table_bytes(length as usize, count).unwrap_or(0)];
-                if stream.read_at(at - 4 - table.len() as u64, &mut table).is_ok() {
-                    frame::entries(&table).for_each(&mut *held);
-                }
-            }
-        }
+        frame::each_entry(end, |at, into| stream.read_at(at, into).is_ok(), held);
     }
 
     /// Parent: gives back the pages of large streams. `all`: also such as a killed worker may have left behind.
@@ -283,8 +237,7 @@ impl ResultWriter<'_> {
 
 /// A stream of bytes: its first ones in the record, the others in the spill file.
 struct Stream<'a> {
-    inline: *mut u8,
-    inline_len: usize,
+    inline: Span<'a>,
     spill: &'a Spill,
     index: u32,
     side: Side,
@@ -299,11 +252,11 @@ impl Stream<'_> {
 
     /// Writes what belongs into the record, and returns the rest.
     fn write_inline<'b>(&self, at: u64, bytes: &'b [u8]) -> &'b [u8] {
-        let room = (self.inline_len as u64).saturating_sub(at) as usize;
+        let room = (self.inline.len() as u64).saturating_sub(at) as usize;
         let (here, rest) = bytes.split_at(room.min(bytes.len()));
         if !here.is_empty() {
             // SAFETY: `at + here.len()` is within the inline bytes; they are this process's to write (R1).
-            unsafe { self.inline.add(at as usize).copy_from_nonoverlapping(here.as_ptr(), here.len()) };
+            unsafe { self.inline.write(at as usize, here) };
         }
         rest
     }
@@ -311,7 +264,7 @@ impl Stream<'_> {
     /// Whether the stream can be so long (R3): what does not fit into the record has been written to the spill file. So a length that makes no sense
     /// costs no memory that is not in use already.
     fn holds(&self, length: u64) -> Result<bool, Errno> {
-        self.spill.holds(self.index, self.side, self.inline_len as u64, length)
+        self.spill.holds(self.index, self.side, self.inline.len() as u64, length)
     }
 
     /// Reads what lies at `at`, which is known to be there.
@@ -320,11 +273,11 @@ impl Stream<'_> {
         if !self.holds(end)? {
             return Err(Errno::BADMSG);
         }
-        let here = (self.inline_len as u64).saturating_sub(at).min(into.len() as u64) as usize;
+        let here = (self.inline.len() as u64).saturating_sub(at).min(into.len() as u64) as usize;
         let (first, rest) = into.split_at_mut(here);
         if !first.is_empty() {
             // SAFETY: `at + here` is within the inline bytes; counted ones are not written any more (R2).
-            unsafe { first.as_mut_ptr().copy_from_nonoverlapping(self.inline.add(at as usize), here) };
+            unsafe { self.inline.read(at as usize, first) };
         }
         self.spill.read(self.index, self.side, at + here as u64, rest)
     }
@@ -332,14 +285,14 @@ impl Stream<'_> {
     /// Appends the first `length` bytes to `into`.
     fn read(&self, length: u32, into: &mut Vec<u8>) -> Result<(), Errno> {
         let (length, before) = (length as usize, into.len());
-        let here = length.min(self.inline_len);
+        let here = length.min(self.inline.len());
         if !self.holds(length as u64)? {
             return Err(Errno::BADMSG);
         }
         into.try_reserve(length).map_err(|_| Errno::NOMEM)?;
         into.resize(before + length, 0);
-        // SAFETY: `here` is within the inline bytes, which nobody writes now (R1), and within what was just made room for.
-        unsafe { into.as_mut_ptr().add(before).copy_from_nonoverlapping(self.inline, here) };
+        // SAFETY: `here` is within the inline bytes, which nobody writes now (R1).
+        unsafe { self.inline.read(0, &mut into[before..before + here]) };
         self.spill.read(self.index, self.side, here as u64, &mut into[before + here..])
     }
 }

@@ -26,6 +26,7 @@
 //! gone: then the call has them killed, and waits until the supervisor says that no process is left.
 
 mod chunks;
+mod ledger;
 mod runner;
 
 use crate::core::{Batch, Core, OpenCall, corrupt};
@@ -34,14 +35,12 @@ use crate::frame;
 use crate::job::Job;
 use crate::task::TaskRef;
 use chunks::Chunks;
+use ledger::Ledger;
 use runner::Assignment;
 pub use runner::{run_slice, run_slice_into};
 use skep_ipc::{Pod, ShmSlice};
-use std::collections::HashMap;
 use std::sync::Arc;
 
-/// A chunk may kill so many workers and be run again, where its task does not say that it may kill more.
-const DEATHS: u8 = 2;
 /// Into how many chunks a worker a slice is cut, if the caller leaves it to the pool.
 const CHUNKS: usize = 16;
 
@@ -126,11 +125,8 @@ impl Caller<'_> {
                 chunk: chunk as u64,
                 output: output_at,
             },
-            chunks: Chunks::at(arena, control_at, count).ok_or_else(corrupt)?,
+            ledger: Ledger::new(Chunks::at(arena, control_at, count).ok_or_else(corrupt)?, task.retries),
             job: Arc::default(),
-            running: 0,
-            deaths: HashMap::new(),
-            error: None,
             _control: control,
             _open: open,
         };
@@ -142,15 +138,10 @@ impl Caller<'_> {
 struct SliceCall<'a> {
     caller: &'a Caller<'a>,
     task: TaskRef,
-    /// The next runner's.
+    /// A runner's, but for its number.
     assignment: Assignment,
-    chunks: Chunks<'a>,
+    ledger: Ledger<'a>,
     job: Arc<Job>,
-    /// How many runners have no outcome yet.
-    running: usize,
-    /// How many workers each chunk has killed.
-    deaths: HashMap<usize, u8>,
-    error: Option<TaskError>,
     _control: ShmSlice<u64>,
     _open: OpenCall<'a>,
 }
@@ -160,64 +151,31 @@ impl SliceCall<'_> {
         for _ in 0..runners {
             self.start_runner();
         }
-        while self.running > 0 {
+        while self.ledger.is_running() {
             self.hear();
         }
-        match self.error.take() {
-            Some(error) => Err(error),
-            None if self.chunks.are_done() => Ok(()), // K3
-            None => Err(corrupt()),
-        }
+        if self.ledger.verdict()? { Ok(()) } else { Err(corrupt()) }
     }
 
     fn start_runner(&mut self) {
-        let submitted = self.submit(self.assignment);
-        self.assignment.runner += 1;
-        match submitted {
-            Ok(()) => self.running += 1,
-            Err(error) => self.fail(error),
-        }
-    }
-
-    fn submit(&self, assignment: Assignment) -> Result<(), TaskError> {
-        let (core, mut arguments) = (self.caller.core, Vec::new());
-        frame::put_argument(&mut arguments, assignment, core.arena()).map_err(|error| *error)?;
-        let task = TaskRef { retries: 0, ..self.task };
-        let mut batch =
-            Batch { task, count: 1, arguments: &arguments, freight: &mut Vec::new(), is_continued: true };
-        core.submit(&mut batch, &self.job, assignment.runner)
+        let (core, job, task) = (self.caller.core, &self.job, TaskRef { retries: 0, ..self.task });
+        let assignment = self.assignment;
+        self.ledger.start(|runner| {
+            let (mut arguments, assignment) = (Vec::new(), Assignment { runner, ..assignment });
+            frame::put_argument(&mut arguments, assignment, core.arena()).map_err(|error| *error)?;
+            let freight = &mut Vec::new();
+            let mut batch = Batch { task, count: 1, arguments: &arguments, freight, is_continued: true };
+            core.submit(&mut batch, job, runner)
+        });
     }
 
     /// Waits for the outcome of a runner.
     fn hear(&mut self) {
         self.caller.core.wait(&self.job, 1, None);
         let Some((runner, result)) = self.job.take_single::<()>() else { return };
-        self.running -= 1;
-        match result {
-            Ok(()) => {}
-            Err(died @ TaskError::WorkerDied { .. }) => self.replace(runner, died),
-            Err(error) => self.fail(error),
-        }
-    }
-
-    /// K4: what a dead runner had claimed is free, and another runner takes its place.
-    fn replace(&mut self, runner: u32, died: TaskError) {
-        for chunk in self.chunks.free_claims_of(runner) {
-            let deaths = self.deaths.entry(chunk).or_insert(0);
-            if *deaths >= self.task.retries.max(DEATHS) {
-                return self.fail(died);
-            }
-            *deaths += 1;
-        }
-        if self.error.is_none() && !self.chunks.are_done() {
+        if self.ledger.hear(runner, result) {
             self.start_runner();
         }
-    }
-
-    /// The first error is the call's. Runners stop after the chunk that they are at.
-    fn fail(&mut self, error: TaskError) {
-        self.chunks.stop();
-        self.error.get_or_insert(error);
     }
 }
 
@@ -227,11 +185,11 @@ impl Drop for SliceCall<'_> {
         if !core.is_own() {
             return; // the call is the parent's
         }
-        self.chunks.stop();
-        while self.running > 0 {
+        let mut running = self.ledger.give_up();
+        while running > 0 {
             core.wait(&self.job, 1, None);
             while self.job.take().is_some() {
-                self.running -= 1;
+                running -= 1;
             }
         }
         if core.has_ended() {

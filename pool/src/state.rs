@@ -13,7 +13,8 @@
 //!
 //! An id in a ring says "look at that record". It may be stale or doubled: then the state word does not match, and it is skipped.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::AtomicU64;
+use std::sync::atomic::Ordering;
 
 /// What is being done with a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,10 +55,15 @@ impl State {
 }
 
 /// A record's state word. Zero is `FREE{0}`.
-#[repr(transparent)]
+#[cfg_attr(not(loom), repr(transparent))]
 pub(crate) struct StateWord(AtomicU64);
 
 impl StateWord {
+    #[cfg(loom)]
+    pub(crate) fn new() -> Self {
+        StateWord(AtomicU64::new(0))
+    }
+
     /// What it is. Acquire: S4 pairs with S3: who sees DONE sees the results. S6 pairs with S1 and S3 for the supervisor.
     pub(crate) fn load(&self) -> Option<State> {
         State::unpack(self.0.load(Ordering::Acquire))

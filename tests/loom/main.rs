@@ -15,6 +15,7 @@ mod event;
 mod once;
 mod pipe;
 mod pipeline;
+mod pool_slices;
 mod queue;
 mod queue_deaths;
 mod queue_leases;

@@ -10,16 +10,15 @@
 //! The steps are those of `slices.rs`. K1 (Acquire) pairs with K4 (Release): who claims a chunk again comes after its dead runner. K2 (Release) pairs with K3 (Acquire): who has seen a chunk done sees
 //! its result.
 
-use skep_ipc::Arena;
-use std::marker::PhantomData;
-use std::ptr::NonNull;
-use std::sync::atomic::AtomicU64;
+use crate::sync::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
+/// Words of a cache line; a model has no lines.
+const LINE: usize = if cfg!(loom) { 1 } else { 8 };
 /// Words before the first chunk's.
-pub(super) const HEAD: usize = 16;
+pub(crate) const HEAD: usize = 2 * LINE;
 const CURSOR: usize = 0;
-const STOP: usize = 8;
+const STOP: usize = LINE;
 
 const FREE: u64 = 0;
 const DONE: u64 = 2;
@@ -29,37 +28,54 @@ const fn claimed_by(runner: u32) -> u64 {
 }
 
 /// A control block that stays where it is for `'a`: the call has it until no runner is left.
-pub(super) struct Chunks<'a> {
-    words: NonNull<AtomicU64>,
+pub(crate) struct Chunks<'a> {
+    words: &'a [AtomicU64],
     count: usize,
-    lent: PhantomData<&'a Arena>,
 }
 
 /// Where a runner looks next.
 #[derive(Debug, Default)]
-pub(super) struct Search {
+pub(crate) struct Search {
     /// Its last lap, if it has begun, and how far it has come.
     lap: Option<usize>,
 }
 
 impl<'a> Chunks<'a> {
     /// `None`: there is no room for one of so many chunks.
-    pub(super) fn at(arena: &'a Arena, offset: u64, count: usize) -> Option<Self> {
-        let bytes = count.checked_add(HEAD)?.checked_mul(size_of::<AtomicU64>())?;
-        let words = arena.memory_at(offset, bytes, align_of::<AtomicU64>())?.cast();
-        Some(Chunks { words, count, lent: PhantomData })
+    #[cfg(not(loom))]
+    pub(super) fn at(arena: &'a skep_ipc::Arena, offset: u64, count: usize) -> Option<Self> {
+        let words = count.checked_add(HEAD)?;
+        let bytes = words.checked_mul(size_of::<AtomicU64>())?;
+        let at = arena.memory_at(offset, bytes, align_of::<AtomicU64>())?;
+        let block = std::ptr::NonNull::slice_from_raw_parts(at.cast::<AtomicU64>(), words);
+        // SAFETY: memory of the arena, as just checked, which stays there for `'a` and is reached by atomics alone.
+        Some(Chunks::over(unsafe { block.as_ref() }))
+    }
+
+    /// The chunks of a control block that has at least the words before them.
+    pub(crate) fn over(words: &'a [AtomicU64]) -> Self {
+        Chunks { words, count: words.len() - HEAD }
     }
 
     fn word(&self, number: usize) -> &AtomicU64 {
-        assert!(number < HEAD + self.count, "the number of a word was checked");
-        // SAFETY: within the block, as just checked, which stays there for `'a` and is reached by atomics alone.
-        unsafe { self.words.add(number).as_ref() }
+        &self.words[number]
     }
 
     // --- a runner ------------------------------------------------------------------------------------------------
 
+    /// Claims and runs chunk after chunk, until there is none to claim. `None`: a chunk that was run was not this
+    /// runner's any more, so somebody wrote where they may not.
+    pub(crate) fn run_all(&self, runner: u32, mut run: impl FnMut(usize)) -> Option<()> {
+        let mut search = Search::default();
+        while let Some(chunk) = self.claim(runner, &mut search) {
+            run(chunk);
+            self.finish(chunk, runner).then_some(())?;
+        }
+        Some(())
+    }
+
     /// K1: a chunk for a runner. `None`: it has seen none free, or was told to stop.
-    pub(super) fn claim(&self, runner: u32, search: &mut Search) -> Option<usize> {
+    fn claim(&self, runner: u32, search: &mut Search) -> Option<usize> {
         while search.lap.is_none() && !self.is_stopped() {
             let hint = self.word(CURSOR).fetch_add(1, Relaxed);
             match usize::try_from(hint).ok().filter(|&chunk| chunk < self.count) {
@@ -82,7 +98,7 @@ impl<'a> Chunks<'a> {
 
     /// K2: the result of a chunk is written. False: it was not this runner's, so somebody wrote where he may not.
     #[must_use]
-    pub(super) fn finish(&self, chunk: usize, runner: u32) -> bool {
+    fn finish(&self, chunk: usize, runner: u32) -> bool {
         let word = self.word(HEAD + chunk);
         word.compare_exchange(claimed_by(runner), DONE, Release, Relaxed).is_ok()
     }
@@ -94,12 +110,12 @@ impl<'a> Chunks<'a> {
     // --- the caller ----------------------------------------------------------------------------------------------
 
     /// No runner claims anything from now on.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.word(STOP).store(1, Relaxed);
     }
 
     /// K4: makes free what a dead runner has claimed, and tells it.
-    pub(super) fn free_claims_of(&self, runner: u32) -> Vec<usize> {
+    pub(crate) fn free_claims_of(&self, runner: u32) -> Vec<usize> {
         let free = |&chunk: &usize| {
             let word = self.word(HEAD + chunk);
             word.compare_exchange(claimed_by(runner), FREE, Release, Relaxed).is_ok()
@@ -108,14 +124,15 @@ impl<'a> Chunks<'a> {
     }
 
     /// K3: whether all chunks are done.
-    pub(super) fn are_done(&self) -> bool {
+    pub(crate) fn are_done(&self) -> bool {
         (0..self.count).all(|chunk| self.word(HEAD + chunk).load(Acquire) == DONE)
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use skep_ipc::Arena;
 
     fn with_chunks(count: usize, test: impl FnOnce(&Chunks<'_>)) {
         let arena = Arena::new(1 << 16).expect("memory");

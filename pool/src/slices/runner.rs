@@ -1,6 +1,6 @@
 //! A runner: what a worker does of a call on a slice.
 
-use super::chunks::{Chunks, Search};
+use super::chunks::Chunks;
 use crate::core::corrupt;
 use crate::error::TaskError;
 use crate::frame;
@@ -53,8 +53,7 @@ fn run_chunks<'a, A: Pod, B: Pod>(
         let assignment: Assignment =
             argument.argument().map_err(|reason| TaskError::ArgumentNotDecoded { reason })?;
         let lent = Lent::<A, B>::at(arena, &assignment, results).ok_or_else(corrupt)?;
-        let mut search = Search::default();
-        while let Some(chunk) = lent.chunks.claim(assignment.runner, &mut search) {
+        let ran = lent.chunks.run_all(assignment.runner, |chunk| {
             let (input, mut output) = lent.chunk(chunk);
             // SAFETY: the caller has lent this memory until no runner is left, and nobody writes the input meanwhile; the chunk is this runner's by its claim, so nobody else
             // touches its output. Any bytes are an `A`, and a `B`.
@@ -63,10 +62,8 @@ fn run_chunks<'a, A: Pod, B: Pod>(
                 // The task has forked, and returned here as well: the chunk is the other one's.
                 sys::vanish();
             }
-            if !lent.chunks.finish(chunk, assignment.runner) {
-                return Err(corrupt().into());
-            }
-        }
+        });
+        ran.ok_or_else(corrupt)?;
         frame::encode(result, (), arena, |reason| TaskError::ResultNotEncoded { reason })
     });
     // SAFETY: the table is that of a record which this worker has claimed: its submitter has let go of the blocks.
