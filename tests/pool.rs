@@ -14,6 +14,8 @@ mod arena_deaths;
 mod death;
 #[path = "pool/entry.rs"]
 mod entry;
+#[path = "pool/host.rs"]
+mod host;
 #[path = "pool/life.rs"]
 mod life;
 #[path = "pool/programs.rs"]
@@ -36,6 +38,7 @@ fn main() {
         life::laws(),
         death::laws(),
         entry::laws(),
+        host::laws(),
         arena::laws(),
         arena_deaths::laws(),
         slices::laws(),

@@ -44,7 +44,7 @@ pub(crate) fn task(options: TokenStream, function: TokenStream) -> Result<TokenS
             const ENTRY: ::skep::__private::TaskEntry = ::skep::__private::TaskEntry::new(
                 ::core::concat!(::core::module_path!(), "::", #text),
                 #signature,
-                ::core::concat!(::core::file!(), ":", ::core::line!()),
+                ::core::concat!(::core::file!(), ":", ::core::line!(), ":", ::core::column!()),
                 #retries,
                 |call| #run,
             );

@@ -119,6 +119,17 @@ pub enum TaskError {
         /// The task's path.
         name: String,
     },
+    /// One macro call has made two tasks of the same path and signature, so that workers cannot tell which one is meant. Other
+    /// tasks are not affected.
+    #[error("two tasks are both named {name}, at {first} and at {second}: rename one")]
+    DuplicateTask {
+        /// Their path.
+        name: String,
+        /// Where one is.
+        first: String,
+        /// Where the other is.
+        second: String,
+    },
     /// The encoded argument or result is longer than 4 GiB, or a result is that no longer fits behind the others of its chunk of a
     /// [`map`](crate::Pool::map), which together may have 4 GiB.
     #[error(
@@ -203,16 +214,6 @@ pub enum PoolError {
         depth: usize,
         /// The largest that is possible.
         max: usize,
-    },
-    /// Two tasks have the same path and signature.
-    #[error("two tasks are both named {name}, at {first} and at {second}: rename one")]
-    DuplicateTask {
-        /// Their path.
-        name: &'static str,
-        /// Where one is.
-        first: &'static str,
-        /// Where the other is.
-        second: &'static str,
     },
     /// [`join`](crate::Pool::join) was called on a pool that still takes tasks.
     #[error("the pool is still open: call close() or terminate() before join()")]

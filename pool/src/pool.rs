@@ -12,7 +12,7 @@ use crate::slices::{Caller, SliceMapTask, SliceTask};
 use crate::spill::MAX_RECORDS;
 use crate::supervisor::{Board, Order, Supervisor};
 use crate::sync::lock;
-use crate::task::{self, Task};
+use crate::task::Task;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skep_ipc::{Arena, Pod};
@@ -101,7 +101,6 @@ impl Builder {
     /// [`PoolError`] says what is missing; nothing is left running then.
     pub fn build(self) -> Result<Pool, PoolError> {
         let entry = entry::entry()?;
-        task::check_registry()?;
         let workers = self.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, |n| n.get()));
         if !(1..=MAX_WORKERS).contains(&workers) {
             return Err(PoolError::Workers { workers, max: MAX_WORKERS });

@@ -1,15 +1,15 @@
 //! Tasks: functions that workers can run, and the registry in which a worker finds them.
 //!
-//! A task travels as a number, the hash of its path and signature; never as a code address. Each `#[skep::task]` puts an entry
-//! into the registry of the executable, and since workers run the same executable they have the same registry.
+//! A task travels as a number, the hash of its path, signature and place; never as a code address. Each `#[skep::task]` puts an
+//! entry into the registry of the executable, and since workers run the same executable they have the same registry.
 
-use crate::error::{PoolError, TaskError};
+use crate::error::TaskError;
 use crate::frame::{self, Payload};
 use crate::panics;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skep_ipc::{Arena, Freight, Lading};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -112,7 +112,7 @@ pub struct TaskEntry {
 }
 
 impl TaskEntry {
-    /// For `#[skep::task]`.
+    /// For `#[skep::task]`. The place tells tasks of one path apart: those of two functions' bodies, or of two versions of a crate.
     pub const fn new(
         name: &'static str,
         signature: &'static str,
@@ -120,7 +120,7 @@ impl TaskEntry {
         retries: u8,
         run: Run,
     ) -> Self {
-        TaskEntry { name, id: fnv1a(fnv1a(FNV_BASIS, name), signature), place, retries, run }
+        TaskEntry { name, id: fnv1a(fnv1a(fnv1a(FNV_BASIS, name), signature), place), place, retries, run }
     }
 
     pub(crate) fn run<'r, 'a>(
@@ -147,36 +147,34 @@ const fn fnv1a(mut hash: u64, text: &str) -> u64 {
     hash
 }
 
-type Registry = HashMap<u64, &'static TaskEntry>;
+/// Each task under its number. Several under one are all refused when they are called.
+type Registry = BTreeMap<u64, Result<&'static TaskEntry, Clash>>;
 
 /// Two entries with the same number.
 type Clash = (&'static TaskEntry, &'static TaskEntry);
 
-static REGISTRY: LazyLock<Result<Registry, Clash>> =
-    LazyLock::new(|| registry(inventory::iter::<TaskEntry>.into_iter()));
+static REGISTRY: LazyLock<Registry> = LazyLock::new(|| registry(inventory::iter::<TaskEntry>.into_iter()));
 
-fn registry(entries: impl Iterator<Item = &'static TaskEntry>) -> Result<Registry, Clash> {
+fn registry(entries: impl Iterator<Item = &'static TaskEntry>) -> Registry {
     let mut registry = Registry::new();
     for entry in entries {
-        if let Some(other) = registry.insert(entry.id, entry) {
-            return Err((other, entry));
-        }
+        let slot = registry.entry(entry.id);
+        slot.and_modify(|first| *first = first.and_then(|first| Err((first, entry)))).or_insert(Ok(entry));
     }
-    Ok(registry)
+    registry
 }
 
-/// Builds the registry, and refuses one in which two tasks have the same number.
-pub(crate) fn check_registry() -> Result<(), PoolError> {
-    match &*REGISTRY {
-        Ok(_) => Ok(()),
-        Err((first, second)) => {
-            Err(PoolError::DuplicateTask { name: second.name, first: first.place, second: second.place })
-        }
+/// Returns the task with this number, or why a worker cannot run it.
+pub(crate) fn find(id: u64) -> Result<&'static TaskEntry, TaskError> {
+    match REGISTRY.get(&id) {
+        Some(Ok(entry)) => Ok(entry),
+        Some(Err((first, second))) => Err(TaskError::DuplicateTask {
+            name: first.name.into(),
+            first: first.place.into(),
+            second: second.place.into(),
+        }),
+        None => Err(TaskError::UnknownTask { name: format!("{id:#018x}") }),
     }
-}
-
-pub(crate) fn find(id: u64) -> Option<&'static TaskEntry> {
-    REGISTRY.as_ref().ok()?.get(&id).copied()
 }
 
 /// For `#[skep::task]`: the body of a registered function. A panic stops here.
@@ -225,20 +223,23 @@ mod tests {
         run(call, |(): ()| ())
     }
 
-    static A: TaskEntry = TaskEntry::new("m::f", "fn f ()", "a.rs:1", 0, nothing);
-    static SAME: TaskEntry = TaskEntry::new("m::f", "fn f ()", "b.rs:2", 0, nothing);
-    static OTHER_NAME: TaskEntry = TaskEntry::new("m::g", "fn f ()", "a.rs:3", 0, nothing);
-    static OTHER_SIGNATURE: TaskEntry = TaskEntry::new("m::f", "fn f (n : u8)", "a.rs:4", 0, nothing);
+    static A: TaskEntry = TaskEntry::new("m::f", "fn f ()", "a.rs:1:1", 0, nothing);
+    static SAME: TaskEntry = TaskEntry::new("m::f", "fn f ()", "a.rs:1:1", 0, nothing);
+    static OTHER_NAME: TaskEntry = TaskEntry::new("m::g", "fn f ()", "a.rs:1:1", 0, nothing);
+    static OTHER_SIGNATURE: TaskEntry = TaskEntry::new("m::f", "fn f (n : u8)", "a.rs:1:1", 0, nothing);
+    static OTHER_PLACE: TaskEntry = TaskEntry::new("m::f", "fn f ()", "a.rs:9:1", 0, nothing);
 
     #[test]
-    fn path_and_signature_tell_tasks_apart() {
-        let registry = registry([&A, &OTHER_NAME, &OTHER_SIGNATURE].into_iter());
-        assert_eq!(registry.map(|r| r.len()).ok(), Some(3));
+    fn path_signature_and_place_tell_tasks_apart() {
+        let registry = registry([&A, &OTHER_NAME, &OTHER_SIGNATURE, &OTHER_PLACE].into_iter());
+        assert_eq!(registry.values().filter(|entry| entry.is_ok()).count(), 4);
     }
 
     #[test]
-    fn two_tasks_of_one_path_and_signature_are_both_named() {
-        let clash = registry([&A, &OTHER_NAME, &SAME].into_iter()).err();
-        assert_eq!(clash.map(|(a, b)| (a.place, b.place)), Some(("a.rs:1", "b.rs:2")));
+    fn two_tasks_that_cannot_be_told_apart_cost_only_themselves() {
+        let registry = registry([&A, &OTHER_NAME, &SAME, &SAME].into_iter());
+        assert!(registry[&OTHER_NAME.id].is_ok());
+        let clash = registry[&A.id].err();
+        assert_eq!(clash.map(|(a, b)| (a.place, b.place)), Some(("a.rs:1:1", "a.rs:1:1")));
     }
 }

@@ -6,7 +6,6 @@
 //! Invariant W2: a process that a task has forked writes no record, though it returns from the task: it ends there.
 
 use crate::arena;
-use crate::error::TaskError;
 use crate::frame;
 use crate::panics;
 use crate::record::Table;
@@ -136,16 +135,16 @@ impl Worker {
             let argument = frame::next(&mut arguments)?;
             let arena = &self.arena;
             let mut kept = None;
-            let freight = frame::write_result(&mut self.frame, |result| match entry {
-                Some(entry) => {
+            let freight = frame::write_result(&mut self.frame, |result| match &entry {
+                Ok(entry) => {
                     let ran = entry.run(&argument, result, arena);
                     kept = Some(ran.argument);
                     ran.result
                 }
-                None => {
+                Err(error) => {
                     // SAFETY: the table is that of the record that this worker has claimed.
                     kept = Some(unsafe { arena.lading(argument.entries()) });
-                    Err(TaskError::UnknownTask { name: format!("{:#018x}", work.task) }.into())
+                    Err(error.clone().into())
                 }
             });
             if !self.table.is_own() {
