@@ -180,11 +180,7 @@ impl PartOptions {
     /// # Errors
     /// As there, and [`Error::Peers`].
     pub fn anonymous<P: Part>(self, setup: P::Setup) -> Result<P, Error> {
-        let (blueprint, bytes) = (blueprint::<P>(), self.bytes::<P>()?);
-        let segment = Segment::build_anonymous(&blueprint, bytes as u64, self.peers, |body| {
-            P::init(&mut Place::new(body, bytes, self.peers), setup)
-        })?;
-        take_part(segment)
+        self.build(None, setup)
     }
 
     /// Makes a named one: [`Part::create`].
@@ -192,15 +188,17 @@ impl PartOptions {
     /// # Errors
     /// As there, and [`Error::Peers`].
     pub fn create<P: Part>(self, name: &str, setup: P::Setup) -> Result<P, Error> {
-        let (blueprint, bytes) = (blueprint::<P>(), self.bytes::<P>()?);
-        let segment = Segment::build_named(name, &blueprint, bytes as u64, self.peers, |body| {
-            P::init(&mut Place::new(body, bytes, self.peers), setup)
-        })?;
-        take_part(segment)
+        self.build(Some(name), setup)
     }
 }
 
 impl PartOptions {
+    fn build<P: Part>(self, name: Option<&str>, setup: P::Setup) -> Result<P, Error> {
+        let bytes = self.bytes::<P>()?;
+        let init = |body| P::init(&mut Place::new(body, bytes, self.peers), setup);
+        Segment::build(name, &blueprint::<P>(), (bytes as u64, self.peers), init, take_part)
+    }
+
     /// The bytes of the body.
     fn bytes<P: Part>(self) -> Result<usize, Error> {
         let (peers, max) = (self.peers, MAX_PEERS);

@@ -58,48 +58,44 @@ impl Segment {
     /// # Errors
     /// [`Error::Capacity`], [`Error::Peers`], [`Error::NoMemory`], [`Error::Os`].
     pub fn anonymous(blueprint: &Blueprint, capacity: u64, peers: usize) -> Result<Segment, Error> {
-        Segment::build_anonymous(blueprint, capacity, peers, |_| Ok(()))
+        Segment::build(None, blueprint, (capacity, peers), |_| Ok(()), Ok)
     }
 
-    /// Creates an anonymous segment whose body `init` fills before anybody else can see it.
-    pub(crate) fn build_anonymous(
+    /// Creates an object, anonymous or named, whose whole segment is committed.
+    ///
+    /// `init` fills the zeroed body, and `handle` makes the object's first handle, before anybody else
+    /// can find the segment: the name comes last, and in one step. So whatever fails, and at whatever
+    /// instruction this process is killed, the name leads to a whole object or does not exist.
+    pub(crate) fn build<H>(
+        name: Option<&str>,
         blueprint: &Blueprint,
-        capacity: u64,
-        peers: usize,
+        (capacity, peers): (u64, usize),
         init: impl FnOnce(NonNull<u8>) -> Result<(), Error>,
-    ) -> Result<Segment, Error> {
+        handle: impl FnOnce(Segment) -> Result<H, Error>,
+    ) -> Result<H, Error> {
         let geometry = possible(blueprint, capacity, peers)?;
-        Segment::build(None, blueprint, geometry, |file| sys::reserve(file, 0..geometry.total), init)
+        let reserve = |file: &OwnedFd| sys::reserve(file, 0..geometry.total);
+        Segment::build_with(name, blueprint, geometry, reserve, init, handle)
     }
 
-    /// Creates a named segment: built without a name, then linked into place in one step, mode 0600.
-    pub(crate) fn build_named(
-        name: &str,
-        blueprint: &Blueprint,
-        capacity: u64,
-        peers: usize,
-        init: impl FnOnce(NonNull<u8>) -> Result<(), Error>,
-    ) -> Result<Segment, Error> {
-        let geometry = possible(blueprint, capacity, peers)?;
-        Segment::build(Some(name), blueprint, geometry, |file| sys::reserve(file, 0..geometry.total), init)
-    }
-
-    /// Creates a segment, anonymous or named, that has its full length and memory for some ranges of its body only: the others must not be touched before they
-    /// are [reserved](Self::reserve).
-    pub(crate) fn build_sparse(
+    /// Creates an object as [`build`](Self::build) does, whose segment has its full length but memory
+    /// for some ranges of its body only: the others must not be touched before they are
+    /// [reserved](Self::reserve).
+    pub(crate) fn build_sparse<H>(
         name: Option<&str>,
         blueprint: &Blueprint,
         (capacity, peers): (u64, usize),
         ranges: &[Range<u64>],
         init: impl FnOnce(NonNull<u8>) -> Result<(), Error>,
-    ) -> Result<Segment, Error> {
+        handle: impl FnOnce(Segment) -> Result<H, Error>,
+    ) -> Result<H, Error> {
         let geometry = possible(blueprint, capacity, peers)?;
         let reserve = |file: &OwnedFd| {
             sys::set_length(file, geometry.total)?;
             sys::reserve(file, 0..geometry.body)?;
             ranges.iter().try_for_each(|range| reserve_in(file, &geometry, range.clone()))
         };
-        Segment::build(name, blueprint, geometry, reserve, init)
+        Segment::build_with(name, blueprint, geometry, reserve, init, handle)
     }
 
     /// Has the kernel commit memory for a range of the body, whole pages. What is committed already stays as it is.
@@ -107,27 +103,29 @@ impl Segment {
         reserve_in(&self.0.file, &self.0.geometry, range)
     }
 
-    fn build(
+    fn build_with<H>(
         name: Option<&str>,
         blueprint: &Blueprint,
         geometry: Geometry,
         reserve: impl FnOnce(&OwnedFd) -> Result<(), Error>,
         init: impl FnOnce(NonNull<u8>) -> Result<(), Error>,
-    ) -> Result<Segment, Error> {
+        handle: impl FnOnce(Segment) -> Result<H, Error>,
+    ) -> Result<H, Error> {
         let Some(name) = name else {
             let file = sys::anonymous_file()?;
             reserve(&file)?;
             sys::seal(&file)?;
-            return Segment::fill(file, blueprint, geometry, init);
+            return handle(Segment::fill(file, blueprint, geometry, init)?);
         };
-        sys::named_path(name)?;
+        sys::check_unused(name)?;
         let file = sys::unnamed_file()?;
         reserve(&file)?;
         let segment = Segment::fill(file, blueprint, geometry, init)?;
+        let handle = handle(segment.clone())?;
         fault::point("create: filled");
         sys::publish(&segment.0.file, name)?;
         fault::point("create: published");
-        Ok(segment)
+        Ok(handle)
     }
 
     /// Creates a named segment; its body is zeroed.
@@ -135,7 +133,7 @@ impl Segment {
     /// # Errors
     /// [`Error::Exists`] if the name is taken, and as [`anonymous`](Self::anonymous).
     pub fn create(name: &str, blueprint: &Blueprint, capacity: u64, peers: usize) -> Result<Segment, Error> {
-        Segment::build_named(name, blueprint, capacity, peers, |_| Ok(()))
+        Segment::build(Some(name), blueprint, (capacity, peers), |_| Ok(()), Ok)
     }
 
     /// Attaches to the segment of that name.
@@ -375,14 +373,25 @@ impl Membership for Segment {
         if !self.0.locks.try_hold(peer).ok()? {
             return None;
         }
-        let result = settle();
-        self.0.locks.let_go(peer);
-        Some(result)
+        let _seized = Seized { locks: &self.0.locks, peer };
+        Some(settle())
     }
 
     fn exclusively<R>(&self, repair: impl FnOnce() -> R) -> Option<R> {
         let _repairer = self.0.locks.try_repair()?;
         Some(repair())
+    }
+}
+
+/// The lock on a dead participant's entry, until dropped: a `settle` that panics lets go of it too.
+struct Seized<'a> {
+    locks: &'a Locks,
+    peer: usize,
+}
+
+impl Drop for Seized<'_> {
+    fn drop(&mut self) {
+        self.locks.let_go(self.peer);
     }
 }
 

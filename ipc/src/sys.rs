@@ -125,6 +125,15 @@ pub(crate) fn named_path(name: &str) -> Result<PathBuf, Error> {
     if bad { Err(Error::Name { name: name.into() }) } else { Ok(Path::new(SHM).join(name)) }
 }
 
+/// Whether a new segment can have that name: a look before any memory is committed. Only
+/// [`publish`] decides.
+pub(crate) fn check_unused(name: &str) -> Result<(), Error> {
+    match named_path(name)?.symlink_metadata() {
+        Ok(_) => Err(Error::Exists { name: name.into() }),
+        Err(_) => Ok(()),
+    }
+}
+
 /// Gives an unnamed file its name, in one step: the name is new and the file whole, or nothing happened.
 pub(crate) fn publish(file: &OwnedFd, name: &str) -> Result<(), Error> {
     let path = named_path(name)?;

@@ -6,10 +6,14 @@ use crate::namespaces::PrivateShm;
 use crate::paused::stopped_in_a_put;
 use crate::scene::HANG;
 use crate::stepped::{Now, Step, Stepped};
-use skep::{Error, Mutex, Pipe, QueueOptions, SimpleQueue};
+use skep::{
+    Arena, Array, AtomicArray, Error, Event, Mutex, Part, Pipe, Queue, QueueOptions, SimpleQueue,
+    shared_struct,
+};
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Starts a process, again and again, and kills it at its first, second, … stop before or behind a system call; the last one ends by itself.
 /// After each `check` looks at what is left. Returns the number of stops.
@@ -34,6 +38,8 @@ struct Named<T> {
     create: fn(&str) -> Result<T, Error>,
     open: fn(&str) -> Result<T, Error>,
     works: fn(T),
+    /// Whether `create` opens what is there.
+    opens: bool,
 }
 
 fn queue() -> Named<SimpleQueue<u64>> {
@@ -43,7 +49,7 @@ fn queue() -> Named<SimpleQueue<u64>> {
         assert_eq!(queue.try_get(), Ok(5));
     };
     let create = |name: &str| QueueOptions::new(4).peers(2).create(name);
-    Named { create, open: SimpleQueue::open, works }
+    Named { create, open: SimpleQueue::open, works, opens: false }
 }
 
 fn pipe() -> Named<Pipe> {
@@ -52,12 +58,69 @@ fn pipe() -> Named<Pipe> {
         sender.try_send(b"whole").unwrap();
         assert_eq!(*receiver.try_recv().unwrap(), *b"whole");
     };
-    Named { create: |name| Pipe::create(name, 100), open: Pipe::open, works }
+    Named { create: |name| Pipe::create(name, 100), open: Pipe::open, works, opens: false }
 }
 
 fn mutex() -> Named<Mutex<u64>> {
     let works = |mutex: Mutex<u64>| assert_eq!(*mutex.try_lock().unwrap(), 9);
-    Named { create: |name| Mutex::create(name, 9), open: Mutex::open, works }
+    Named { create: |name| Mutex::create(name, 9), open: Mutex::open, works, opens: false }
+}
+
+fn arena() -> Named<Arena> {
+    let works = |arena: Arena| assert_eq!(arena.slice(&[1_u8, 2]).unwrap()[..], [1, 2]);
+    Named { create: |name| Arena::create(name, 1 << 16), open: Arena::open, works, opens: false }
+}
+
+fn array() -> Named<Array<u64>> {
+    let works = |array: Array<u64>| assert_eq!(*array.lock().unwrap(), [3, 4]);
+    Named { create: |name| Array::create_from_slice(name, &[3, 4]), open: Array::open, works, opens: false }
+}
+
+fn atomic_array() -> Named<AtomicArray<u64>> {
+    let works = |array: AtomicArray<u64>| {
+        assert_eq!(array.iter().map(|item| item.load(Relaxed)).collect::<Vec<_>>(), [3, 4]);
+    };
+    Named {
+        create: |name| AtomicArray::create_from_slice(name, &[3, 4]),
+        open: AtomicArray::open,
+        works,
+        opens: false,
+    }
+}
+
+fn queue_of_values() -> Named<Queue<String>> {
+    Named { create: |name| Queue::create(name, 4), open: Queue::open, works: values_work, opens: false }
+}
+
+/// As programs do that may start in any order: each of these is creator and opener.
+fn queue_of_values_made_or_opened() -> Named<Queue<String>> {
+    Named {
+        create: |name| Queue::open_or_create(name, 4),
+        open: Queue::open,
+        works: values_work,
+        opens: true,
+    }
+}
+
+fn values_work(mut queue: Queue<String>) {
+    assert_eq!(queue.capacity(), 4);
+    queue.try_put("whole".repeat(100)).unwrap();
+    assert_eq!(queue.try_get().unwrap(), "whole".repeat(100));
+}
+
+shared_struct! {
+    struct Both {
+        one: Event,
+        other: Event,
+    }
+}
+
+fn parts() -> Named<Both> {
+    let works = |both: Both| {
+        both.one.set().unwrap();
+        assert!(both.one.is_set() && !both.other.is_set());
+    };
+    Named { create: |name| Both::create(name, ((), ())), open: Both::open, works, opens: false }
 }
 
 fn is_whole_or_not_there<T>(test: &str, named: &Named<T>) {
@@ -71,7 +134,10 @@ fn is_whole_or_not_there<T>(test: &str, named: &Named<T>) {
         match (named.open)(&name) {
             Ok(object) => {
                 (named.works)(object);
-                assert!(matches!((named.create)(&name), Err(Error::Exists { .. })));
+                match (named.create)(&name) {
+                    Err(Error::Exists { .. }) => assert!(!named.opens),
+                    again => assert!(named.opens, "created twice: {:?}", again.err()),
+                }
                 whole += 1;
             }
             Err(Error::NotFound { .. }) => {
@@ -94,6 +160,12 @@ fn a_named_object_whose_creator_is_killed_is_whole_or_not_there() {
         is_whole_or_not_there("queue", &queue());
         is_whole_or_not_there("pipe", &pipe());
         is_whole_or_not_there("mutex", &mutex());
+        is_whole_or_not_there("arena", &arena());
+        is_whole_or_not_there("array", &array());
+        is_whole_or_not_there("atomics", &atomic_array());
+        is_whole_or_not_there("parts", &parts());
+        is_whole_or_not_there("values", &queue_of_values());
+        is_whole_or_not_there("values, made or opened", &queue_of_values_made_or_opened());
     };
     std::thread::spawn(all).join().unwrap();
 }

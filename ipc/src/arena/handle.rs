@@ -120,7 +120,7 @@ impl ArenaOptions {
     /// # Errors
     /// [`Error::Setup`], [`Error::Peers`], [`Error::Capacity`], [`Error::NoMemory`], [`Error::Os`].
     pub fn anonymous(self) -> Result<Arena, Error> {
-        self.make(None, Custody::Everybody)
+        self.build(None, Custody::Everybody, Ok)
     }
 
     /// Makes a named arena.
@@ -128,16 +128,30 @@ impl ArenaOptions {
     /// # Errors
     /// [`Error::Exists`], [`Error::Name`], and as [`anonymous`](Self::anonymous).
     pub fn create(self, name: &str) -> Result<Arena, Error> {
-        self.make(Some(name), Custody::Everybody)
+        self.build(Some(name), Custody::Everybody, Ok)
     }
 
     /// For the pool, whose parent alone repairs.
     #[doc(hidden)]
     pub fn anonymous_for(self, carriers: Carriers) -> Result<Arena, Error> {
-        self.make(None, Custody::Mine(carriers))
+        self.build(None, Custody::Mine(carriers), Ok)
     }
 
-    fn make(self, name: Option<&str>, custody: Custody) -> Result<Arena, Error> {
+    /// Creates an arena, anonymous or named, and in it what `furnish` makes, before anybody can find it.
+    pub(crate) fn create_furnished<H>(
+        self,
+        name: Option<&str>,
+        furnish: impl FnOnce(Arena) -> Result<H, Error>,
+    ) -> Result<H, Error> {
+        self.build(name, Custody::Everybody, furnish)
+    }
+
+    fn build<H>(
+        self,
+        name: Option<&str>,
+        custody: Custody,
+        furnish: impl FnOnce(Arena) -> Result<H, Error>,
+    ) -> Result<H, Error> {
         let limit = self.limit.unwrap_or(self.bytes).max(self.bytes);
         if !self.smallest.is_power_of_two() || !(64..=4096).contains(&self.smallest) {
             return Err(Error::Setup("an arena's smallest block is a power of two from 64 to 4096 bytes"));
@@ -169,18 +183,15 @@ impl ArenaOptions {
             Ok(())
         };
         let at = (plan.capacity(), self.peers);
-        let segment = Segment::build_sparse(name, &ground::blueprint(), at, &ranges, init)?;
-        let arena = Arena::join(segment, custody)?;
-        for advice in self.advice.into_iter().flatten() {
-            let bytes = (first as usize) << plan.shift;
-            let advised =
-                sys::advise(arena.core.address(0), bytes.next_multiple_of(sys::page_size()), advice);
-            if let Err(error) = advised {
-                name.map(Segment::unlink).transpose()?;
-                return Err(error);
+        let handle = |segment| {
+            let arena = Arena::join(segment, custody)?;
+            let bytes = ((first as usize) << plan.shift).next_multiple_of(sys::page_size());
+            for advice in self.advice.into_iter().flatten() {
+                sys::advise(arena.core.address(0), bytes, advice)?;
             }
-        }
-        Ok(arena)
+            furnish(arena)
+        };
+        Segment::build_sparse(name, &ground::blueprint(), at, &ranges, init, handle)
     }
 }
 

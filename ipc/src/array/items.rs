@@ -25,21 +25,25 @@ unsafe impl<T: Send> Send for Items<T> {}
 unsafe impl<T: Send + Sync> Sync for Items<T> {}
 
 impl<T: Pod> Items<T> {
-    /// An anonymous segment of `len` zeroes, which `fill` sees before anybody else.
+    /// Creates an anonymous segment of `len` zeroes, which `fill` sees before anybody else.
     pub(super) fn anonymous(kind: Kind, len: usize, fill: impl FnOnce(&mut [T])) -> Result<Self, Error> {
-        Segment::build_anonymous(&blueprint::<T>(kind), len as u64, 1, |body| fill_new(body, len, fill))
-            .map(Self::over)
+        Self::build(None, kind, len, fill)
     }
 
-    /// A named one likewise.
+    /// Creates a named segment of `len` zeroes, which `fill` sees before anybody else.
     pub(super) fn named(
         name: &str,
         kind: Kind,
         len: usize,
         fill: impl FnOnce(&mut [T]),
     ) -> Result<Self, Error> {
-        Segment::build_named(name, &blueprint::<T>(kind), len as u64, 1, |body| fill_new(body, len, fill))
-            .map(Self::over)
+        Self::build(Some(name), kind, len, fill)
+    }
+
+    fn build(name: Option<&str>, kind: Kind, len: usize, fill: impl FnOnce(&mut [T])) -> Result<Self, Error> {
+        let init = |body| fill_new(body, len, fill);
+        let over = |segment| Ok(Self::over(segment));
+        Segment::build(name, &blueprint::<T>(kind), (len as u64, 1), init, over)
     }
 
     pub(super) fn open(name: &str, kind: Kind) -> Result<Self, Error> {

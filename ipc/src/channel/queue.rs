@@ -106,7 +106,7 @@ impl<T> Queue<T> {
     /// # Errors
     /// [`Error::Capacity`], [`Error::NoMemory`], [`Error::Os`].
     pub fn new(capacity: usize) -> Result<Self, Error> {
-        Queue::create_in(&blueprint_of(capacity)?.anonymous()?, MAIN, capacity)
+        Queue::build(None, capacity)
     }
 
     /// The same under a name, which stays until it is [unlinked](Self::unlink).
@@ -114,7 +114,16 @@ impl<T> Queue<T> {
     /// # Errors
     /// [`Error::Exists`], [`Error::Name`], and as [`new`](Self::new).
     pub fn create(name: &str, capacity: usize) -> Result<Self, Error> {
-        Queue::open_or_create_in(&blueprint_of(capacity)?.create(name)?, MAIN, capacity)
+        Queue::build(Some(name), capacity)
+    }
+
+    /// Creates an arena with the queue in it; the name comes last.
+    fn build(name: Option<&str>, capacity: usize) -> Result<Self, Error> {
+        let slots = slots(capacity)?;
+        blueprint_of(capacity)?.create_furnished(name, |arena| {
+            let place = directory::create(arena.core(), MAIN, fingerprint::<T>(), slots)?;
+            Ok(Queue::join(arena, place))
+        })
     }
 
     /// Joins the queue of that name.
@@ -130,8 +139,9 @@ impl<T> Queue<T> {
     /// # Errors
     /// As [`open`](Self::open) and [`create`](Self::create).
     pub fn open_or_create(name: &str, capacity: usize) -> Result<Self, Error> {
-        let arena = Arena::open_or_create(name, blueprint_of(capacity)?)?;
-        Queue::open_or_create_in(&arena, MAIN, capacity)
+        // An arena of that name may have no such queue yet: that of a program's own, for one.
+        let open = || Queue::open_or_create_in(&Arena::open(name)?, MAIN, capacity);
+        open_or_create(open, || Queue::create(name, capacity))
     }
 
     /// Joins the queue behind a descriptor that another process passed on ([`AsFd`]).
@@ -155,10 +165,9 @@ impl<T> Queue<T> {
     /// # Errors
     /// [`Error::Exists`]; [`Error::NoMemory`] if the arena has no room for the ring, which takes 64 bytes a slot; [`Error::Capacity`], [`Error::TooManyPeers`].
     pub fn create_in(arena: &Arena, name: &str, capacity: usize) -> Result<Self, Error> {
-        let slots = capacity.checked_next_power_of_two().filter(|_| capacity > 0);
-        let slots = slots.ok_or(Error::Capacity { capacity, max: 1 << 30 })?;
+        let slots = slots(capacity)?;
         let arena = arena.another()?;
-        let place = directory::create(arena.core(), name, fingerprint::<T>(), slots as u64)?;
+        let place = directory::create(arena.core(), name, fingerprint::<T>(), slots)?;
         Ok(Queue::join(arena, place))
     }
 
@@ -458,6 +467,12 @@ fn explain(error: GetError) -> RecvValueError {
         GetError::Forked => RecvValueError::Forked,
         GetError::Corrupt => RecvValueError::Corrupt,
     }
+}
+
+/// The number of slots of a queue of that capacity.
+fn slots(capacity: usize) -> Result<u64, Error> {
+    let slots = capacity.checked_next_power_of_two().filter(|_| capacity > 0);
+    slots.map(|slots| slots as u64).ok_or(Error::Capacity { capacity, max: 1 << 30 })
 }
 
 /// Tells the types of values apart, as far as two programs can.

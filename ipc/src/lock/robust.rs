@@ -149,16 +149,19 @@ impl<T: Pod, L: Lock> Robust<T, L> {
 impl<V: ?Sized + Contents, L: Lock> Robust<V, L> {
     // --- in a segment of its own -----------------------------------------------------------------------------------
 
-    /// Makes an anonymous one, whose zeroed contents `fill` sees before anybody else.
+    /// Creates an anonymous lock, whose zeroed contents `fill` sees before anybody else.
     pub(crate) fn build_anonymous(capacity: u64, fill: impl FnOnce(&mut V)) -> Result<Self, Error> {
-        Segment::build_anonymous(&Self::blueprint(), capacity, 1, |body| Self::init(body, capacity, fill))
-            .and_then(Self::with)
+        Self::build(None, capacity, fill)
     }
 
-    /// Makes a named one likewise.
+    /// Creates a named lock, whose zeroed contents `fill` sees before anybody else.
     pub(crate) fn build_named(name: &str, capacity: u64, fill: impl FnOnce(&mut V)) -> Result<Self, Error> {
-        Segment::build_named(name, &Self::blueprint(), capacity, 1, |body| Self::init(body, capacity, fill))
-            .and_then(Self::with)
+        Self::build(Some(name), capacity, fill)
+    }
+
+    fn build(name: Option<&str>, capacity: u64, fill: impl FnOnce(&mut V)) -> Result<Self, Error> {
+        let init = |body| Self::init(body, capacity, fill);
+        Segment::build(name, &Self::blueprint(), (capacity, 1), init, Self::with)
     }
 
     pub(crate) fn open(name: &str) -> Result<Self, Error> {

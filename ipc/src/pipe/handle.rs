@@ -50,7 +50,7 @@ impl Pipe {
     /// # Errors
     /// [`Error::Capacity`], [`Error::NoMemory`], [`Error::Os`].
     pub fn new(capacity: usize) -> Result<Pipe, Error> {
-        Pipe::map(Segment::anonymous(&BLUEPRINT, ring_bytes(capacity)?, ROLES)?)
+        Pipe::build(None, capacity)
     }
 
     /// Makes a named pipe, which stays until it is [unlinked](Self::unlink).
@@ -58,7 +58,12 @@ impl Pipe {
     /// # Errors
     /// [`Error::Exists`], [`Error::Name`], and as [`new`](Self::new).
     pub fn create(name: &str, capacity: usize) -> Result<Pipe, Error> {
-        Pipe::map(Segment::create(name, &BLUEPRINT, ring_bytes(capacity)?, ROLES)?)
+        Pipe::build(Some(name), capacity)
+    }
+
+    fn build(name: Option<&str>, capacity: usize) -> Result<Pipe, Error> {
+        let size = (ring_bytes(capacity)?, ROLES);
+        Segment::build(name, &BLUEPRINT, size, |_| Ok(()), Pipe::map)
     }
 
     /// Opens the pipe of that name.

@@ -36,11 +36,7 @@ impl QueueOptions {
     /// # Errors
     /// [`Error::Capacity`], [`Error::Peers`], [`Error::NoMemory`], [`Error::Os`].
     pub fn anonymous<T: Pod>(self) -> Result<SimpleQueue<T>, Error> {
-        let capacity = self.slots()?;
-        let segment = Segment::build_anonymous(&blueprint::<T>(), capacity, self.peers, |body| {
-            init::<T>(body, capacity)
-        })?;
-        SimpleQueue::join(segment)
+        self.build(None)
     }
 
     /// Makes a named queue, which stays until it is [unlinked](SimpleQueue::unlink).
@@ -48,11 +44,13 @@ impl QueueOptions {
     /// # Errors
     /// [`Error::Exists`], [`Error::Name`], and as [`anonymous`](Self::anonymous).
     pub fn create<T: Pod>(self, name: &str) -> Result<SimpleQueue<T>, Error> {
-        let capacity = self.slots()?;
-        let segment = Segment::build_named(name, &blueprint::<T>(), capacity, self.peers, |body| {
-            init::<T>(body, capacity)
-        })?;
-        SimpleQueue::join(segment)
+        self.build(Some(name))
+    }
+
+    fn build<T: Pod>(self, name: Option<&str>) -> Result<SimpleQueue<T>, Error> {
+        let slots = self.slots()?;
+        let init = |body| init::<T>(body, slots);
+        Segment::build(name, &blueprint::<T>(), (slots, self.peers), init, SimpleQueue::join)
     }
 
     /// Opens the queue of that name, or makes it with these options if there is none.
