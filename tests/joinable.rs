@@ -123,7 +123,7 @@ impl<'de> Deserialize<'de> for Deadly {
 /// Around its handle it is deadly.
 type Value = (Deadly, ShmBox<u64>, Deadly, Vec<u8>);
 
-/// Killed inside of `put`, a producer has put nothing: also where its place is claimed already, as it is when a value is dropped.
+/// Killed inside of `put`, where its value is encoded or dropped, a producer has put nothing.
 #[test]
 fn join_does_not_wait_for_what_a_killed_producer_has_not_put() {
     let mut work = JoinableQueue::<Value>::new(2).unwrap();

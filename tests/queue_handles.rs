@@ -387,3 +387,172 @@ fn a_joinable_queue_does_not_wait_for_a_value_that_was_not_put() {
     assert!(work.put(value).is_err());
     assert!(work.join_timeout(HANG).unwrap(), "though nobody looks for work");
 }
+
+// --- user code while a value is put ------------------------------------------------------------------------------
+
+/// Its destructor runs what a test gave it, once.
+#[derive(Serialize, Deserialize)]
+struct Ending {
+    number: u64,
+    owned: Option<ShmBox<u64>>,
+    counted: Option<ShmArc<[u8]>>,
+    #[serde(skip)]
+    end: Option<Box<dyn FnOnce(&mut Ending)>>,
+}
+
+impl Ending {
+    fn new(scene: &Scene, number: u64, end: impl FnOnce(&mut Ending) + 'static) -> Ending {
+        let (owned, counted) = (Some(scene.owned(number)), Some(scene.counted()));
+        Ending { number, owned, counted, end: Some(Box::new(end)) }
+    }
+
+    fn is_whole(&self, number: u64) -> bool {
+        let owned = self.owned.as_deref() == Some(&number);
+        self.number == number && owned && self.counted.as_ref().is_some_and(|bytes| bytes[..] == *b"shared")
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(end) = self.end.take() {
+            end(self);
+        }
+    }
+}
+
+/// What a value without handles is, of the same type.
+fn plain(number: u64) -> Ending {
+    Ending { number, owned: None, counted: None, end: None }
+}
+
+/// Nothing of the queue is held while a value is dropped, so what is put meanwhile gets through.
+#[test]
+fn a_destructor_may_wait_for_a_consumer_of_the_queue_that_its_value_is_put_into() {
+    common::end_after(HANG);
+    let (scene, mut queue, free) = Scene::new::<Ending>();
+    let (mut consumer, mut other) = (queue.try_clone().unwrap(), queue.try_clone().unwrap());
+    let (tell, told) = std::sync::mpsc::channel();
+    let value = Ending::new(&scene, 7, move |_| {
+        other.put(plain(1)).map_err(|e| e.to_string()).unwrap();
+        assert_eq!(told.recv(), Ok(1), "a consumer has got it");
+    });
+    let got = std::thread::scope(|scope| {
+        let consumer = scope.spawn(move || {
+            tell.send(consumer.get().unwrap().number).unwrap();
+            consumer.get().unwrap().is_whole(7)
+        });
+        queue.put(value).map_err(|e| e.to_string()).unwrap();
+        consumer.join().unwrap()
+    });
+    assert!(got);
+    scene.has_lost_nothing_but(free, 0);
+}
+
+#[test]
+fn a_value_whose_destructor_takes_the_room_comes_back_from_try_put_as_it_was_written() {
+    let (scene, mut queue, free) = Scene::new::<Ending>();
+    for way in 0..3 {
+        let mut other = queue.try_clone().unwrap();
+        let value = Ending::new(&scene, 7, move |_| match way {
+            2 => other.close(),
+            _ => other.put(plain(1)).map_err(|e| e.to_string()).unwrap(),
+        });
+        let error = match way {
+            0 => queue.try_put(value),
+            1 => queue.put_timeout(value, Duration::from_millis(1)),
+            _ => queue.put(value),
+        };
+        let refused = match error.unwrap_err() {
+            SendValueError::Full(value) if way < 2 => value,
+            SendValueError::Closed(value) if way == 2 => value,
+            error => panic!("{error}"),
+        };
+        assert!(refused.is_whole(7) && refused.end.is_none(), "decoded from what was encoded");
+        assert_eq!(queue.try_get().ok().map(|value| value.number), (way < 2).then_some(1));
+        drop(refused);
+        scene.has_lost_nothing_but(free, 0);
+    }
+}
+
+#[test]
+fn a_value_that_finds_no_room_comes_back_itself() {
+    let (scene, mut queue, free) = Scene::new::<Ending>();
+    let dropped = Rc::new(RefCell::new(0));
+    let count = dropped.clone();
+    put(&mut queue, plain(1));
+    let value = Ending::new(&scene, 7, move |_| *count.borrow_mut() += 1);
+    let Err(SendValueError::Full(value)) = queue.try_put(value) else { panic!("there is no room") };
+    assert!(value.is_whole(7) && *dropped.borrow() == 0);
+    queue.close();
+    let Err(SendValueError::Closed(value)) = queue.put(value) else { panic!("it is closed") };
+    assert!(value.is_whole(7) && *dropped.borrow() == 0);
+    drop(value);
+    assert_eq!(*dropped.borrow(), 1);
+    scene.has_lost_nothing_but(free, 0);
+}
+
+#[test]
+fn a_value_whose_destructor_takes_the_room_is_put_when_there_is_room_again() {
+    common::end_after(HANG);
+    let (scene, mut queue, free) = Scene::new::<Ending>();
+    let (mut consumer, mut other) = (queue.try_clone().unwrap(), queue.try_clone().unwrap());
+    let value = Ending::new(&scene, 7, move |_| other.put(plain(1)).map_err(|e| e.to_string()).unwrap());
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            assert_eq!(consumer.get().unwrap().number, 1);
+            assert!(consumer.get().unwrap().is_whole(7));
+        });
+        queue.put(value).map_err(|e| e.to_string()).unwrap();
+    });
+    scene.has_lost_nothing_but(free, 0);
+}
+
+/// The other thread drops it before `put` has found out that the value does not own it any more.
+#[test]
+fn a_handle_that_a_destructor_sends_to_a_thread_which_drops_it_is_not_lost() {
+    let (scene, mut queue, free) = Scene::new::<Ending>();
+    for which in 0..2 {
+        let value = Ending::new(&scene, 7, move |value| {
+            let (owned, counted) = (value.owned.take(), value.counted.take());
+            let gone: Box<dyn Send> = if which == 0 {
+                value.counted = counted;
+                Box::new(owned)
+            } else {
+                value.owned = owned;
+                Box::new(counted)
+            };
+            std::thread::spawn(move || drop(gone)).join().unwrap();
+        });
+        let error = queue.put(value).unwrap_err();
+        assert!(matches!(error, SendValueError::HandleKept), "{error}");
+        scene.has_lost_nothing_but(free, 0);
+    }
+}
+
+/// Its `Serialize` drops the handle that it has written.
+#[derive(Deserialize)]
+struct Fickle(RefCell<Option<ShmBox<u64>>>, RefCell<Option<ShmArc<[u8]>>>);
+
+impl Serialize for Fickle {
+    fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+        let written = (&self.0, &self.1).serialize(serializer);
+        drop((self.0.take(), self.1.take()));
+        written
+    }
+}
+
+#[test]
+fn a_handle_that_a_serialize_drops_is_not_lost_and_nobody_gets_it() {
+    let (scene, mut queue, free) = Scene::new::<Fickle>();
+    let fickle = || Fickle(RefCell::new(Some(scene.owned(7))), RefCell::new(Some(scene.counted())));
+    let error = queue.put(fickle()).err().unwrap();
+    assert!(matches!(error, SendValueError::HandleKept), "{error}");
+    scene.has_lost_nothing_but(free, 0);
+    // Also where it comes back for another reason.
+    queue.close();
+    let mut full = Queue::<Fickle>::create_in(&scene.arena, "full", 1).unwrap();
+    let free = scene.arena.free_bytes();
+    full.put(Fickle(RefCell::default(), RefCell::default())).map_err(|e| e.to_string()).unwrap();
+    assert!(matches!(full.try_put(fickle()).err(), Some(SendValueError::Full(_))));
+    scene.has_lost_nothing_but(free, 0);
+}

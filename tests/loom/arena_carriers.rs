@@ -1,7 +1,7 @@
 //! Blocks that change hands: what is sent is in the carrier, with whoever took it, or free; never lost, and never two's.
 
 use crate::arena::{all_free, free_but, mortal};
-use crate::support::{Outcomes, report};
+use crate::support::{Outcomes, report, spawn};
 use skep::model::{Arena, ArenaPeer, explore, kill_at_every_step, kill_two_at_every_step, process};
 
 /// Takes a block out of place 0, if one is there, and reads in it what its sender wrote.
@@ -51,6 +51,22 @@ fn what_a_carrier_refuses_is_the_senders() {
             c.leave();
             all_free(&arena, &b);
             was_killed
+        })
+    });
+}
+
+/// A value is refused while another thread drops a handle of it: its block is free, once, whoever comes first.
+#[test]
+fn a_handle_dropped_beside_who_takes_its_block_back_frees_it_once() {
+    report("arena: a handle dropped beside its refusal", || {
+        explore(3, || {
+            let arena = Arena::new(2, 2, 1, 2);
+            let (a, b) = (arena.take_part(0), arena.take_part(1));
+            let (block, twin) = (a.allocate_at(0, 0).expect("nobody else takes it"), a.twin());
+            let mut dropper = None;
+            a.send_in_vain(block, || dropper = Some(spawn(move || twin.drop_handle(block))));
+            dropper.expect("it was started").join().unwrap();
+            all_free(&arena, &b);
         })
     });
 }

@@ -37,49 +37,6 @@ fn a_producer_killed_at_any_step_has_put_its_item_or_not() {
     report("killed producer, capacity 2", || killed_producer(2));
 }
 
-/// Peer 0 claims a position, gives it up, and is killed at step k; peer 1 puts 2 beside it, and peer 2 takes and repairs.
-fn killed_where_it_gives_up(capacity: u64) -> Explored {
-    kill_at_every_step(1, move |k| {
-        let queue = Queue::<u64>::new(capacity, 3);
-        let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
-        let a = mortal(&queue, 0, k, move || a.start_put().into_iter().for_each(|p| a.give_up_put(p)));
-        let b = spawn(move || {
-            let put = b.try_put(2);
-            (b, put)
-        });
-        let mut got: Vec<u64> = c.try_get().into_iter().collect();
-        let was_killed = a.join().unwrap().is_none();
-        let (b, put) = b.join().unwrap();
-        c.recover();
-        got.extend(std::iter::from_fn(|| c.try_get()));
-        assert_eq!(got, vec![2; usize::from(put)], "what was put, once, and nothing of what was not");
-        works(&b, capacity);
-        was_killed
-    })
-}
-
-#[test]
-fn a_position_that_is_given_up_wedges_nobody() {
-    report("killed where it gives its position up, capacity 1", || killed_where_it_gives_up(1));
-    report("killed where it gives its position up, capacity 2", || killed_where_it_gives_up(2));
-}
-
-/// A consumer sleeps though there is an item, since the one before it is not there yet: whoever gives that up wakes it.
-#[test]
-fn a_position_that_is_given_up_leaves_nobody_asleep() {
-    report("a position given up before an item, beside a sleeper", || {
-        explore(2, || {
-            let queue = Queue::<u64>::new(2, 3);
-            let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
-            let p = a.start_put().expect("there is room");
-            assert!(b.try_put(2));
-            let sleeper = spawn(move || c.get());
-            a.give_up_put(p);
-            assert_eq!(sleeper.join().unwrap(), Some(2));
-        })
-    });
-}
-
 /// The ring is full; peer 0 takes and is killed at step k; peer 1 takes; peer 2 repairs and takes what is left.
 fn killed_consumer(capacity: u64) -> Explored {
     kill_at_every_step(2, move |k| {

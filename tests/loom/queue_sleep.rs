@@ -44,16 +44,21 @@ fn no_wake_up_is_lost_by_a_sleeping_producer() {
     });
 }
 
-/// A place in the middle is given up, and what is behind it was put, before the first item is: whoever takes that passes a wake-up on past the place.
+/// A producer dies with a place in the middle, and what is behind it was put, before the first item is: whoever takes
+/// that passes a wake-up on past the place.
 #[test]
-fn no_wake_up_ends_at_a_place_that_was_given_up() {
+fn no_wake_up_ends_at_a_dead_producers_place() {
     report("a skipped place between two items, two sleeping consumers, capacity 4", || {
         explore(2, || {
-            let queue = Queue::<u64>::new(4, 3);
-            let (a, c, d) = (queue.peer(0), queue.peer(1), queue.peer(2));
-            let [first, second, third] = [(); 3].map(|()| a.start_put().unwrap());
+            let queue = Queue::<u64>::new(4, 4);
+            let (a, b, c, d) = (queue.peer(0), queue.peer(1), queue.peer(2), queue.peer(3));
+            let first = a.start_put().unwrap();
+            b.start_put().unwrap();
+            let third = a.start_put().unwrap();
             a.finish_put(third, 3);
-            a.give_up_put(second);
+            drop(b);
+            queue.died(1);
+            assert_eq!(c.recover(), 1);
             let c = spawn(move || c.get().unwrap());
             let d = spawn(move || d.get().unwrap());
             a.finish_put(first, 1);

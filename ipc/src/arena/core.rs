@@ -311,16 +311,34 @@ impl Core {
         }
     }
 
-    /// Frees a block of mine, or drops a reference.
-    pub(super) fn let_go_of(&self, block: Block, phase: Phase) {
+    /// Frees a block of mine, or drops a reference. False: it is not mine, or not any more.
+    #[inline]
+    pub(super) fn let_go_of(&self, block: Block, phase: Phase) -> bool {
         match phase {
             Phase::Ref => self.drop_reference(block),
-            _ => drop(self.free(block)),
+            _ => self.free(block),
         }
     }
 
-    /// Drops a counted reference of mine, and with the last one what it refers to.
-    pub(super) fn drop_reference(&self, reference: Block) {
+    /// What dropping a handle does to its block or reference.
+    #[inline]
+    pub(super) fn drop_handle(&self, block: Block, phase: Phase) {
+        if !self.let_go_of(block, phase) {
+            self.drop_sent(block, phase);
+        }
+    }
+
+    /// The same for what is not held: it was sent with a value that is being put, and belongs to no carrier yet.
+    /// Whoever takes it back frees it; if that has happened by now, it is to be freed here.
+    #[cold]
+    fn drop_sent(&self, block: Block, phase: Phase) {
+        if !self.blocks.note_dropped(block, phase) {
+            self.let_go_of(block, phase);
+        }
+    }
+
+    /// Drops a counted reference of mine, and with the last one what it refers to. False: it is not mine.
+    fn drop_reference(&self, reference: Block) -> bool {
         let word = self.blocks.word(reference.index);
         let is_mine = word.is(Phase::Ref)
             && word.peer() == Some(self.me())
@@ -330,6 +348,7 @@ impl Core {
             // If it was not counted after all, somebody wrote where he may not; there is nothing to free then.
             let _ = self.blocks.drop_reference(reference, |found| self.keep(found));
         }
+        is_mine
     }
 
     fn counting(&self) -> MutexGuard<'_, ()> {

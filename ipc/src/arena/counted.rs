@@ -104,7 +104,7 @@ impl<S: Shareable + ?Sized> Deref for ShmArc<S> {
 impl<S: Shareable + ?Sized> Drop for ShmArc<S> {
     fn drop(&mut self) {
         if self.core.is_own() && !owned::is_carried(&self.core, self.reference) {
-            self.core.drop_reference(self.reference);
+            self.core.drop_handle(self.reference, Hold::Counted.phase());
         }
     }
 }

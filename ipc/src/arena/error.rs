@@ -97,6 +97,13 @@ pub enum SendValueError<T> {
     /// A handle in it is still there after the value was dropped, as behind an `Rc`; so its block could not go. The value is dropped, and what it alone had is free.
     #[error("a handle in the value was kept, so that its block could not go: values must own their handles")]
     HandleKept,
+    /// The value was dropped before it could be put, as the handles in it had to be; then there was no room, or the
+    /// queue was closed, and it could not be decoded again. What it had is free.
+    #[error("the value was dropped before it could be put, and cannot be decoded again: {reason}")]
+    NotRestored {
+        /// What its `Deserialize` says, or that the value's destructor has forked.
+        reason: String,
+    },
     /// The handle was inherited through `fork()`.
     #[error(
         "this handle belongs to the process that forked: attach anew in the child, by name or descriptor"
@@ -108,10 +115,11 @@ pub enum SendValueError<T> {
 }
 
 impl<T> SendValueError<T> {
-    /// The value that was refused; `None` for [`HandleKept`](Self::HandleKept).
+    /// Returns the value that was refused; `None` for [`HandleKept`](Self::HandleKept) and
+    /// [`NotRestored`](Self::NotRestored).
     pub fn into_value(self) -> Option<T> {
         match self {
-            SendValueError::HandleKept => None,
+            SendValueError::HandleKept | SendValueError::NotRestored { .. } => None,
             SendValueError::Full(value)
             | SendValueError::Closed(value)
             | SendValueError::NotEncoded { value, .. }

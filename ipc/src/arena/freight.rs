@@ -118,8 +118,9 @@ impl Taken {
 impl Drop for Taken {
     fn drop(&mut self) {
         if self.core.is_own() {
-            let blocks = self.blocks.drain(..).filter_map(|(_, block)| block);
-            blocks.for_each(|(block, phase)| self.core.let_go_of(block, phase));
+            for (block, phase) in self.blocks.drain(..).filter_map(|(_, block)| block) {
+                self.core.let_go_of(block, phase);
+            }
         }
     }
 }
@@ -146,8 +147,9 @@ impl Drop for Lading<'_> {
     #[inline]
     fn drop(&mut self) {
         if !self.table.is_empty() && self.core.is_own() {
-            let rest = self.table.take_rest(self.core);
-            rest.into_iter().for_each(|(block, phase)| self.core.let_go_of(block, phase));
+            for (block, phase) in self.table.take_rest(self.core) {
+                self.core.let_go_of(block, phase);
+            }
         }
     }
 }

@@ -265,7 +265,29 @@ impl ArenaPeer {
         if place.compare_exchange(0, descriptor(sent), AcqRel, Relaxed).is_ok() {
             return Ok(());
         }
-        Err(blocks.unsend(sent, phase).expect("what no carrier has taken is the sender's"))
+        Err(blocks.unsend(sent, phase).expect("what no carrier has taken is the sender's").0)
+    }
+
+    /// The same participant, for another thread of its process.
+    pub fn twin(&self) -> ArenaPeer {
+        ArenaPeer { memory: self.memory.clone(), number: self.number }
+    }
+
+    /// Marks a block as sent, and takes it back, as where a value is refused; frees it if its handle is gone by then.
+    pub fn send_in_vain(&self, block: ArenaBlock, meanwhile: impl FnOnce()) {
+        let blocks = self.blocks();
+        let sent = blocks.send(block.0, Phase::Held).expect("a block that is held can be sent");
+        meanwhile();
+        let (back, was_dropped) = blocks.unsend(sent, Phase::Held).expect("no carrier has got it");
+        if was_dropped {
+            self.free(ArenaBlock(back));
+        }
+    }
+
+    /// Drops the handle of a block, wherever the block is: what every handle does.
+    pub fn drop_handle(&self, block: ArenaBlock) {
+        let _ =
+            self.try_free(block) || self.blocks().note_dropped(block.0, Phase::Held) || self.try_free(block);
     }
 
     /// Takes what lies in a place, which is this participant's: nobody else who lives takes out of it meanwhile.

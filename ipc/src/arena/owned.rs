@@ -5,6 +5,7 @@ use super::core::Core;
 use super::error::AllocError;
 use super::packing::{self, Scope};
 use super::unpacking;
+use super::word::Phase;
 use crate::header::PAGE_BYTES;
 use crate::sync::biased::{Leaf, Shared};
 use crate::wait::Until;
@@ -79,7 +80,7 @@ impl Drop for Owned {
     #[inline]
     fn drop(&mut self) {
         if self.core.is_own() && !is_carried(&self.core, self.block) {
-            self.core.free(self.block);
+            self.core.drop_handle(self.block, Phase::Held);
         }
     }
 }

@@ -123,7 +123,7 @@ impl Cargo {
                 continue;
             }
             let back = core.blocks().unsend(block, phase);
-            if let Some(back) = back.filter(|_| is_surrendered) {
+            if let Some((back, _)) = back.filter(|&(_, was_dropped)| is_surrendered || was_dropped) {
                 core.let_go_of(back, phase);
             }
         }

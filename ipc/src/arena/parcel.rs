@@ -110,6 +110,20 @@ impl Packed {
         self.cargo.surrender(drop_value)
     }
 
+    /// Decodes the value again, which was surrendered and which no carrier has got.
+    ///
+    /// # Errors
+    /// What is wrong, as where a parcel is [unpacked](Parcel::unpack); everything is free then.
+    pub(crate) fn restore<T: DeserializeOwned>(self) -> Result<T, String> {
+        if !self.core.is_own() {
+            return Err("it is the parent's: this process is a forked child".into());
+        }
+        let (core, parcel) = (self.core.leaf(), self.parcel);
+        self.let_go(); // what it has sent is no carrier's, so it can be taken as if it had come out of one
+        let mut own = Own { core, unpacked: Unpacked::new() };
+        parcel.unpack(&own.core, &mut own.unpacked)
+    }
+
     /// The carrier has it now.
     pub(crate) fn let_go(mut self) {
         self.message = None;
@@ -120,7 +134,7 @@ impl Packed {
 impl Drop for Packed {
     fn drop(&mut self) {
         if let Some(sent) = self.message.take().filter(|_| self.core.is_own())
-            && let Some(block) = self.core.blocks().unsend(sent, Phase::Held)
+            && let Some((block, _)) = self.core.blocks().unsend(sent, Phase::Held)
         {
             self.core.free(block);
         }
@@ -395,12 +409,26 @@ impl Unpacked {
     }
 }
 
+/// What was decoded of a parcel in this process's own hands: the rest of it is freed, also if user code panics.
+struct Own {
+    core: Leaf<Core>,
+    unpacked: Unpacked,
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.unpacked.accept(&self.core).free(&self.core);
+    }
+}
+
 /// Blocks that were taken and that no handle has.
 pub(crate) struct Accepted(Vec<(Block, Phase)>);
 
 impl Accepted {
     /// Frees them: to be done after the carrier's place was given up.
     pub(crate) fn free(self, core: &Core) {
-        self.0.into_iter().for_each(|(block, phase)| core.let_go_of(block, phase));
+        for (block, phase) in self.0 {
+            core.let_go_of(block, phase);
+        }
     }
 }

@@ -43,6 +43,9 @@ use crate::sync::{Acquire, Relaxed, Release};
 /// Instead of a count, while a block is `Sent`: it is in no carrier, and belongs to whoever has its descriptor.
 const AT_LARGE: u32 = 1;
 
+/// In the same place: it was sent, no carrier has it yet, and its handle is gone. Whoever takes it back frees it.
+const DROPPED: u32 = 2;
+
 /// Why a count was not changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Uncounted {
@@ -128,12 +131,26 @@ impl Blocks<'_> {
         self.change(block.index, held, held.become_of(sent_phase(phase), Some(self.me)))
     }
 
-    /// After the carrier has refused it: it is mine again, as before.
-    pub(crate) fn unsend(&self, sent: Block, phase: Phase) -> Option<Block> {
+    /// Takes back a block that no carrier has got: it is mine again, as before. Returns also whether its handle
+    /// [was dropped](Self::note_dropped) meanwhile, so that nobody else will free it.
+    pub(crate) fn unsend(&self, sent: Block, phase: Phase) -> Option<(Block, bool)> {
         let seen = sent.held_by(self.me).become_of(sent_phase(phase), Some(self.me));
         let held = seen.previous(phase, Some(self.me));
-        let was_sent = self.change(sent.index, seen, held);
-        was_sent.then_some(Block { generation: held.generation(), ..sent })
+        let back = Block { generation: held.generation(), ..sent };
+        if self.change(sent.index, seen, held) {
+            return Some((back, false));
+        }
+        self.change(sent.index, seen.with_count(DROPPED), held).then_some((back, true))
+    }
+
+    /// Notes that the handle of a block was dropped after the block was sent, and before a carrier got it: by
+    /// another thread, or by the `Serialize` that sent it. False: it is not sent, or not any more.
+    ///
+    /// A carrier gets no such block, since the value it was sent with does not own its handle any more.
+    pub(crate) fn note_dropped(&self, held: Block, phase: Phase) -> bool {
+        let sent =
+            held.held_by(self.me).become_of(phase, Some(self.me)).next(sent_phase(phase), Some(self.me));
+        self.change(held.index, sent, sent.with_count(DROPPED))
     }
 
     /// Takes a block by the descriptor that lies in a carrier's place; says whether it is a reference. `None`: it is not there any more.

@@ -18,7 +18,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::Cell;
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -38,6 +37,19 @@ const MAIN: &str = "main";
 /// # Order, blocking, and when a participant dies
 /// As [`SimpleQueue`](crate::SimpleQueue) has it; also leases. What a value's blocks are concerned: as long as it is in the queue they are the queue's. A producer that is killed
 /// inside `put` has put its value with all that it holds, or everything is freed; a consumer that is killed inside `get` has got it, and everything is freed, or another one gets it whole.
+///
+/// # Your code, and what is held while it runs
+/// - `Serialize` runs while nothing of the queue is held, and again if the arena has to be waited for.
+/// - The value's `Drop` runs inside `put`. A value with handles is dropped before a place is claimed, once there is
+///   room; one without, after it was put. Nothing is held meanwhile, so it may wait for this queue's consumers, or
+///   put something into it. If it takes the room, `put` waits for more, and a put that does not wait gives back a
+///   value that is decoded from what was encoded.
+/// - `Deserialize`, and the closure of [`get_with`](Self::get_with), run while the value is leased: if they panic or
+///   kill the process, another consumer gets it. Meanwhile other consumers get what is behind it; its slot is not
+///   free, so producers have one slot less; and [`join_all`](Self::join_all) waits. Code in there that waits for
+///   a producer while all other slots are full, or for `join_all`, waits for itself.
+/// - The `Drop` of a value that goes back, with a lease that is not acknowledged, runs while it is leased too; that of a
+///   value that was got or acknowledged while nothing is held.
 ///
 /// ```
 /// use skep_ipc::{Queue, ShmVec};
@@ -267,7 +279,7 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     /// Puts a value, as soon as there is room in the queue, and in the arena.
     ///
     /// # Errors
-    /// [`SendValueError`], but for `Full`; the value comes back, and nothing of the arena is used.
+    /// [`SendValueError`], but for `Full`; the value comes back if its variant has it, and nothing of the arena is used.
     pub fn put(&mut self, value: T) -> Result<(), SendValueError<T>> {
         self.put_until(value, Some(Until::Forever))
     }
@@ -306,11 +318,7 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
         if packed.has_handles() {
             return self.put_handles(packed, value, until);
         }
-        let put = match until {
-            None => self.end.port.try_put(packed.parcel()),
-            Some(until) => self.end.port.put_until(packed.parcel(), || until),
-        };
-        match put {
+        match self.put_parcel(packed.parcel(), until) {
             Ok(()) => {
                 packed.let_go();
                 Ok(())
@@ -319,28 +327,38 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
         }
     }
 
-    /// A value with handles is dropped before its blocks go, so that none of them can be reached here any more; and before that its place is sure.
+    /// A value with handles is dropped before its blocks go, so that none of them can be reached here any more. Its
+    /// destructor is user code, so nothing is claimed meanwhile; once there is room, so that this is hardly ever in vain.
     fn put_handles(
         &self,
         mut packed: Packed,
         value: T,
         until: Option<Until>,
     ) -> Result<(), SendValueError<T>> {
-        let place = match self.end.port.claim_place(until) {
-            Ok(place) => place,
-            Err(refused) => {
-                drop(packed);
-                return Err(explain_put(refused, value));
-            }
-        };
-        let claimed = Claimed { end: &self.end, place };
-        // If this panics, or if a handle of the value is left, the place is given up.
+        if let Err(refused) = self.end.port.await_room(until) {
+            drop(packed);
+            return Err(explain_put(refused, value));
+        }
         if !packed.surrender(|| drop(value)) {
             return Err(SendValueError::HandleKept);
         }
-        claimed.publish(packed.parcel());
-        packed.let_go();
-        Ok(())
+        match self.put_parcel(packed.parcel(), until) {
+            Ok(()) => {
+                packed.let_go();
+                Ok(())
+            }
+            Err(refused) => match packed.restore() {
+                Ok(value) => Err(explain_put(refused, value)),
+                Err(reason) => Err(SendValueError::NotRestored { reason }),
+            },
+        }
+    }
+
+    fn put_parcel(&self, parcel: Parcel, until: Option<Until>) -> Result<(), PutError<Parcel>> {
+        match until {
+            None => self.end.port.try_put(parcel),
+            Some(until) => self.end.port.put_until(parcel, || until),
+        }
     }
 
     // --- get ---------------------------------------------------------------------------------------------------
@@ -428,26 +446,6 @@ fn work_on<T: DeserializeOwned, R>(
     let result = work(&lease);
     lease.ack()?;
     Ok(result)
-}
-
-/// A place in the ring that is this participant's until something is put there; dropping this gives it up.
-struct Claimed<'a> {
-    end: &'a End,
-    place: u64,
-}
-
-impl Claimed<'_> {
-    fn publish(self, parcel: Parcel) {
-        let this = ManuallyDrop::new(self);
-        this.end.port.publish(this.place, parcel);
-    }
-}
-
-impl Drop for Claimed<'_> {
-    fn drop(&mut self) {
-        self.end.port.give_up(self.place);
-        self.end.joiners.wake(u32::MAX); // it may be the last that they waited for
-    }
 }
 
 fn explain_put<T, U>(refused: PutError<U>, value: T) -> SendValueError<T> {

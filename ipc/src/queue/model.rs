@@ -122,11 +122,6 @@ impl<T: Pod> Peer<T> {
         self.ring().items().wake(1);
     }
 
-    /// Gives a position from [`start_put`](Self::start_put) up.
-    pub fn give_up_put(&self, position: u64) {
-        self.ring().give_up(position);
-    }
-
     /// Takes an item if there is one. Panics if the ring is corrupt.
     pub fn try_get(&self) -> Option<T> {
         let ring = self.ring();

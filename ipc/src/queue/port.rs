@@ -51,31 +51,17 @@ impl<T: Pod> Port<T> {
         }
     }
 
-    /// Claims a place for one value that [`publish`](Self::publish) puts there, or that is [given up](Self::give_up), if there is one now, or as soon as there is.
-    pub(crate) fn claim_place(&self, until: Option<Until>) -> Result<u64, PutError<()>> {
+    /// Returns if there is room for a value now, or as soon as there is. Nothing is claimed: another producer may take
+    /// the room.
+    pub(crate) fn await_room(&self, until: Option<Until>) -> Result<(), PutError<()>> {
         if !self.is_usable() {
             return Err(PutError::Forked(()));
         }
-        let claim = match (self.ring.claim_free(1), until) {
-            (Err(Refusal::NotReady), Some(until)) => self.ring.wait_and_claim_free(&self.segment, until),
+        let room = match (self.ring.look_for_room(), until) {
+            (Err(Refusal::NotReady), Some(until)) => self.ring.wait_for_room(&self.segment, until),
             (outcome, _) => outcome,
         };
-        claim.map(|claim| claim.first).map_err(|refusal| self.explain_put(refusal, ()))
-    }
-
-    /// Puts a value at a place that was claimed, and wakes a consumer. In a forked child nothing happens: the place is the parent's.
-    pub(crate) fn publish(&self, place: u64, value: T) {
-        if self.is_usable() {
-            self.ring.publish(place, value);
-            self.ring.items().wake(1);
-        }
-    }
-
-    /// Puts nothing at a place that was claimed. In a forked child nothing happens, as above.
-    pub(crate) fn give_up(&self, place: u64) {
-        if self.is_usable() {
-            self.ring.give_up(place);
-        }
+        room.map_err(|refusal| self.explain_put(refusal, ()))
     }
 
     /// Puts as many of the values as there is room for now, in one claim; says how many.

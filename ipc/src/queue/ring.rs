@@ -180,6 +180,24 @@ impl<'a, T: Pod> Ring<'a, T> {
         Err(refusal)
     }
 
+    /// Whether a put would find room at this moment. Nothing is claimed: another producer may be faster.
+    #[cfg(not(loom))]
+    pub(crate) fn look_for_room(&self) -> Result<(), Refusal> {
+        let tail = &self.control.tail.0;
+        loop {
+            let p = tail.load(Relaxed);
+            let turn = self.slot(p).turn.load(Acquire);
+            if p & CLOSED != 0 {
+                return Err(Refusal::Closed);
+            } else if turn == free(p) {
+                return Ok(());
+            } else if tail.load(Relaxed) == p {
+                return Err(if is_before(turn, free(p)) { Refusal::NotReady } else { Refusal::Corrupt });
+            }
+            spin_loop();
+        }
+    }
+
     // --- get ---------------------------------------------------------------------------------------------------
 
     /// Claims one position without releasing it: G1 to G3.

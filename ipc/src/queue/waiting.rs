@@ -3,14 +3,8 @@
 //! Consumers sleep on `items` until something is published, producers on `space` until a slot is released. At the end, when the ring is closed
 //! and an item still is in another consumer's hands and may come back, consumers sleep on `space` too: it is what a release wakes.
 
-use super::intent::{Intent, Side};
-use super::layout::skipped;
-#[cfg(not(loom))]
-use super::ring::Claim;
 use super::ring::{Refusal, Ring};
-use crate::fault;
 use crate::peer::Membership;
-use crate::sync::{AcqRel, Relaxed, Release};
 use crate::wait::{Until, WaitWord, wait};
 use bytemuck::Pod;
 
@@ -43,18 +37,14 @@ impl<T: Pod> Ring<'_, T> {
         Ok(())
     }
 
-    /// Claims a position as soon as there is room; `NotReady` when the time is over.
+    /// Returns as soon as there is room, which another producer may take; `NotReady` when the time is over.
     #[cfg(not(loom))]
     #[cold]
-    pub(crate) fn wait_and_claim_free(
-        &self,
-        members: &impl Membership,
-        until: Until,
-    ) -> Result<Claim, Refusal> {
-        self.wait_for_space(members, until, || self.claim_free(1))
+    pub(crate) fn wait_for_room(&self, members: &impl Membership, until: Until) -> Result<(), Refusal> {
+        self.wait_for_space(members, until, || self.look_for_room())
     }
 
-    /// Has `attempt` claim a position as soon as there is room, and passes the wake-up on.
+    /// Has `attempt` succeed as soon as there is room, and passes the wake-up on.
     fn wait_for_space<R>(
         &self,
         members: &impl Membership,
@@ -69,21 +59,6 @@ impl<T: Pod> Ring<'_, T> {
             Err(_) => {}
         }
         outcome
-    }
-
-    /// Gives up a position that the caller has claimed for a put: there is no item, as if it had died (K2). If it is the next one, the caller passes over it as a consumer does, so that it
-    /// takes no room; otherwise whoever comes to it does.
-    pub(crate) fn give_up(&self, p: u64) {
-        self.slot(p).turn.store(skipped(p), Release); // K2 pairs with G1
-        fault::point("put: given up");
-        self.announce(Intent::new(Side::Get, p, 1));
-        if self.control.head.0.compare_exchange(p, p.wrapping_add(1), AcqRel, Relaxed).is_ok() {
-            fault::point("get: skip claimed");
-            self.release_and_wake(p);
-        }
-        self.announce(Intent::NONE);
-        // A consumer may have been woken for an item behind it, and gone back to sleep.
-        self.items().wake(1);
     }
 
     /// Has `claim` take a position as soon as one is published; `NotReady` or `Ending` when the time is over.
