@@ -16,6 +16,8 @@ mod death;
 mod entry;
 #[path = "pool/host.rs"]
 mod host;
+#[path = "pool/host_programs.rs"]
+mod host_programs;
 #[path = "pool/life.rs"]
 mod life;
 #[path = "pool/programs.rs"]

@@ -1,11 +1,11 @@
 //! Where a worker's life begins in a program: `init()` in `main`, `test_entry!()` in a test harness.
 
 use crate::error::PoolError;
-use crate::{sys, zygote};
+use crate::{inherited, leftover, sys, zygote};
 use rustix::net::SocketType;
 use std::sync::OnceLock;
 
-/// The environment variable that tells a new process that it is a zygote.
+/// The environment variable that tells a new process that it is a zygote, and which descriptors are not for it.
 pub(crate) const MARKER: &str = "SKEP_ZYGOTE";
 
 /// How a new process comes to the worker entry.
@@ -18,9 +18,10 @@ pub(crate) enum Entry {
 }
 
 /// What `init()` found wrong.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Flaw {
-    Threads(usize),
+    /// The names of those that were there.
+    Threads(Vec<String>),
     /// The marker without its socket. Taking this process for an ordinary program would let it start the next one like it, endlessly.
     NoSocket,
 }
@@ -36,6 +37,20 @@ static INIT: OnceLock<Result<(), Flaw>> = OnceLock::new();
 /// skep_pool::init();
 /// // the rest of main
 /// ```
+///
+/// A fork would copy the locks of other threads and not the threads, so there must be none yet. An attribute such as `#[tokio::main]`
+/// starts some before the body of the function that it is written on; so `main` goes without it:
+///
+/// ```
+/// fn main() {
+///     skep_pool::init();
+///     serve()
+/// }
+///
+/// // #[tokio::main]
+/// // async fn serve() { … }
+/// # fn serve() {}
+/// ```
 pub fn init() {
     if is_zygote() {
         zygote::main(1);
@@ -44,10 +59,15 @@ pub fn init() {
 }
 
 fn remember() {
-    INIT.get_or_init(|| match sys::threads() {
-        _ if std::env::var_os(MARKER).is_some() => Err(Flaw::NoSocket),
-        0 | 1 => Ok(()),
-        threads => Err(Flaw::Threads(threads)),
+    INIT.get_or_init(|| {
+        inherited::remember();
+        leftover::bury();
+        let others = sys::other_threads();
+        match std::env::var_os(MARKER) {
+            Some(_) => Err(Flaw::NoSocket),
+            None if !others.is_empty() => Err(Flaw::Threads(others)),
+            None => Ok(()),
+        }
     });
 }
 
@@ -58,19 +78,26 @@ pub(crate) fn admit() {
 
 /// How workers of this program can be started.
 pub(crate) fn entry() -> Result<Entry, PoolError> {
+    if sys::is_privileged() {
+        return Err(PoolError::Privileged);
+    }
     let test = inventory::iter::<TestEntry>().next();
     match (INIT.get(), test) {
         (Some(Ok(())), _) => Ok(Entry::Main),
         (Some(Err(Flaw::NoSocket)), _) => Err(PoolError::StdinReplaced),
         (_, Some(test)) => Ok(Entry::Test(test.path())),
-        (Some(&Err(Flaw::Threads(threads))), None) => Err(PoolError::InitAfterThreads { threads }),
+        (Some(Err(Flaw::Threads(others))), None) => {
+            Err(PoolError::InitAfterThreads { others: others.clone() })
+        }
         (None, None) => Err(PoolError::NotInitialised),
     }
 }
 
-/// Whether this process was started as a zygote: the marker is set, and standard input is the socket that belongs to it.
+/// Whether this process was started as a zygote: the marker is set, and standard input is the socket that belongs to it. Never one
+/// that has rights which its caller lacks: whoever sets a variable and standard input would have a process that obeys with them.
 fn is_zygote() -> bool {
-    std::env::var_os(MARKER).is_some()
+    !sys::is_privileged()
+        && std::env::var_os(MARKER).is_some()
         && rustix::net::sockopt::socket_type(rustix::stdio::stdin()) == Ok(SocketType::SEQPACKET)
 }
 

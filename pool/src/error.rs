@@ -170,12 +170,24 @@ pub enum PoolError {
         "call skep::init() first in main (in a test file, write skep::test_entry!() at its root): workers start there"
     )]
     NotInitialised,
-    /// [`init`](crate::init) was called when the process had several threads, so workers could not be forked safely.
-    #[error("skep::init() found {threads} threads: call it first in main, before any thread is started")]
+    /// [`init`](crate::init) was called when the process had other threads, so workers could not be forked safely. An attribute
+    /// such as `#[tokio::main]` starts threads before the body of `main`: [`init`](crate::init) shows what to do.
+    #[error(
+        "skep::init() found other threads ({}): call it first in main, before any thread is started; \
+         #[tokio::main] starts some before it, so put that on a function that main calls afterwards",
+        others.join(", ")
+    )]
     InitAfterThreads {
-        /// How many there were.
-        threads: usize,
+        /// Their names.
+        others: Vec<String>,
     },
+    /// The kernel has started this program with rights that its caller lacks: its file has the set-user-ID or set-group-ID bit, or
+    /// capabilities. Its worker entry is closed then, since a caller could use it with these rights.
+    #[error(
+        "this program has rights of its file (set-user-ID, set-group-ID or capabilities), with which anybody \
+         could command its workers: start it without them"
+    )]
+    Privileged,
     /// This process was started to be a pool's, but [`init`](crate::init) found another standard input than the pool's socket.
     #[error(
         "SKEP_ZYGOTE is set, but standard input is not a pool's socket: call skep::init() before standard input is replaced, and leave the variable unset"

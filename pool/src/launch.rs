@@ -3,13 +3,16 @@
 use crate::core::Core;
 use crate::entry::{Entry, MARKER};
 use crate::error::{Cause, PoolError};
+use crate::inherited;
+use crate::origin::Origin;
+use crate::signals;
 use crate::sys;
 use crate::wire::{self, Reply, Request};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// So long a new process may take to reach the worker entry, and then each further worker to be ready.
@@ -17,7 +20,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A running zygote, as its parent sees it. Whoever has it ends it: dropping it does.
 pub(crate) struct Zygote {
-    child: Child,
+    /// It is the leader of this process group.
+    group: Pid,
     ended: Option<Cause>,
     /// The conversation.
     pub(crate) socket: OwnedFd,
@@ -29,38 +33,37 @@ impl Zygote {
     /// Starts the executable of this process once more, and sends the new process what workers attach to.
     ///
     /// Blocks until it is ready, at most for [`PATIENCE`].
-    pub(crate) fn start(entry: Entry, core: &Core) -> Result<Zygote, PoolError> {
+    pub(crate) fn start(entry: Entry, origin: &Origin, core: &Core) -> Result<Zygote, PoolError> {
         let os = PoolError::os;
         let (here, there) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .map_err(os("socketpair"))?;
-        // No pre_exec: so this is a vfork, whose cost does not grow with this process.
-        let mut command = Command::new("/proc/self/exe");
+        let mut command = origin.command()?;
+        let mut arguments = std::env::args_os();
+        command.arg0(arguments.next().unwrap_or_default());
         match entry {
-            Entry::Main => command.args(std::env::args_os().skip(1)),
+            Entry::Main => command.args(arguments),
             Entry::Test(path) => command.args([path, "--exact", "--test-threads=1", "--nocapture"]),
         };
-        let child = command
-            .arg0("skep-zygote")
-            .env(MARKER, "1")
+        command
+            .env(MARKER, inherited::since_the_start())
             .process_group(0)
             .stdin(Stdio::from(there))
-            .stdout(Stdio::null())
-            .spawn()
+            .stdout(Stdio::null());
+        // Until it comes to its entry, signals that are sent to the whole program wait.
+        let mut child = signals::deaf(|| command.spawn())
             .map_err(|source| PoolError::Os { call: "starting /proc/self/exe", source })?;
         drop(command); // and with it the child's end of the socket
         // The child is not reaped yet, so this is its pidfd.
-        let pidfd = rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
-            .map_err(os("pidfd_open"));
-        let mut zygote = match pidfd {
-            Ok(pidfd) => Zygote { child, ended: None, socket: here, pidfd },
-            Err(error) => {
-                end(child);
-                return Err(error);
-            }
-        };
+        let group = Pid::from_child(&child);
+        let pidfd = rustix::process::pidfd_open(group, PidfdFlags::empty()).map_err(|e| {
+            let _ = child.kill();
+            let _ = child.wait();
+            os("pidfd_open")(e)
+        })?;
+        let mut zygote = Zygote { group, ended: None, socket: here, pidfd };
         zygote.await_ready()?;
-        zygote.set_up(core)?;
+        zygote.set_up(origin, core)?;
         Ok(zygote)
     }
 
@@ -74,7 +77,7 @@ impl Zygote {
         }
         match wire::receive::<Reply>(&self.socket).map_err(PoolError::os("recvmsg"))? {
             Some((Reply::Ready, _)) => Ok(()),
-            Some((Reply::Refused { threads }, _)) => Err(PoolError::InitAfterThreads { threads }),
+            Some((Reply::Refused { others }, _)) => Err(PoolError::InitAfterThreads { others }),
             _ => {
                 // It has closed its standard input, most likely by exiting; give it the time to.
                 sys::has_ended(&self.pidfd, timeout().unwrap_or_default());
@@ -83,22 +86,24 @@ impl Zygote {
         }
     }
 
-    fn set_up(&self, core: &Core) -> Result<(), PoolError> {
+    fn set_up(&self, origin: &Origin, core: &Core) -> Result<(), PoolError> {
         let parent = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
             .map_err(PoolError::os("pidfd_open"))?;
         let shared = core.fds().map_err(|source| PoolError::Os { call: "dup", source })?;
         let [tasks, done, records, spill, arena] = shared.each_ref().map(|fd| fd.as_fd());
-        let fds = [parent.as_fd(), tasks, done, records, spill, arena, rustix::stdio::stdout()];
-        wire::send(&self.socket, &Request::Setup, &fds).map_err(PoolError::os("sendmsg"))
+        let fds = [parent.as_fd(), tasks, done, records, spill, arena, origin.output()];
+        wire::send(&self.socket, &Request::Setup(origin.manners.clone()), &fds)
+            .map_err(PoolError::os("sendmsg"))
     }
 
     /// Kills it with its group, which holds its workers and what they have started, and reaps it. Once: afterwards these numbers
     /// may be another's.
     pub(crate) fn end(&mut self) -> Cause {
-        let child = &mut self.child;
         *self.ended.get_or_insert_with(|| {
-            let _ = rustix::process::kill_process_group(Pid::from_child(child), Signal::KILL);
-            reap(child)
+            // It ends at that by itself, also where this process may not kill it.
+            let _ = rustix::net::shutdown(&self.socket, Shutdown::Write);
+            let _ = rustix::process::kill_process_group(self.group, Signal::KILL);
+            sys::reap_group(self.group)
         })
     }
 }
@@ -106,22 +111,5 @@ impl Zygote {
 impl Drop for Zygote {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-fn end(mut child: Child) {
-    let _ = child.kill();
-    reap(&mut child);
-}
-
-/// Unknown if somebody else has reaped it.
-fn reap(child: &mut Child) -> Cause {
-    match child.wait() {
-        Ok(status) => match (status.code(), status.signal()) {
-            (Some(code), _) => Cause::Exited(code),
-            (_, Some(signal)) => Cause::Signal(signal),
-            _ => Cause::Unknown,
-        },
-        Err(_) => Cause::Unknown,
     }
 }

@@ -44,13 +44,19 @@ mod future;
 #[doc(hidden)]
 pub mod fuzzing;
 #[cfg(not(loom))]
+mod inherited;
+#[cfg(not(loom))]
 mod job;
 #[cfg(not(loom))]
 mod launch;
 #[cfg(not(loom))]
+mod leftover;
+#[cfg(not(loom))]
 mod map;
 #[cfg(not(loom))]
 mod numbers;
+#[cfg(not(loom))]
+mod origin;
 #[cfg(not(loom))]
 mod outbox;
 #[cfg(not(loom))]
@@ -60,11 +66,15 @@ mod panics;
 #[cfg(not(loom))]
 mod pool;
 #[cfg(not(loom))]
+mod signals;
+#[cfg(not(loom))]
 mod supervisor;
 #[cfg(not(loom))]
 mod sys;
 #[cfg(not(loom))]
 mod task;
+#[cfg(not(loom))]
+mod title;
 #[cfg(not(loom))]
 mod waiter;
 #[cfg(not(loom))]

@@ -8,6 +8,7 @@ use crate::frame;
 use crate::future::{Future, resolve};
 use crate::job::{Arrival, Job};
 use crate::map::{self, Imap};
+use crate::signals;
 use crate::slices::{Caller, SliceMapTask, SliceTask};
 use crate::spill::MAX_RECORDS;
 use crate::supervisor::{Board, Order, Supervisor};
@@ -112,9 +113,8 @@ impl Builder {
         let core = Core::new(depth as u32, workers, self.arena.unwrap_or(arena::LIMIT))?;
         let board = Arc::new(Board::new());
         let supervisor = Supervisor::start(core.clone(), board.clone(), entry, workers)?;
-        let supervisor = thread::Builder::new()
-            .name("skep-supervisor".into())
-            .spawn(|| supervisor.run())
+        let thread = thread::Builder::new().name("skep-supervisor".into());
+        let supervisor = signals::deaf(|| thread.spawn(|| supervisor.run()))
             .map_err(|source| PoolError::Os { call: "starting the supervisor thread", source })?;
         Ok(Pool { core, board, supervisor: Mutex::new(Some(supervisor)), workers })
     }

@@ -11,6 +11,7 @@ use crate::entry::Entry;
 use crate::error::{Cause, PoolError, TaskError};
 use crate::launch::{PATIENCE, Zygote};
 use crate::numbers::Numbers;
+use crate::origin::Origin;
 use crate::sync::lock;
 use crate::sys;
 use crate::wire::{self, Reply, Request};
@@ -95,6 +96,7 @@ pub(crate) struct Supervisor {
     core: Arc<Core>,
     board: Arc<Board>,
     entry: Entry,
+    origin: Origin,
     zygote: Zygote,
     wanted: usize,
     numbers: Numbers,
@@ -122,11 +124,13 @@ impl Supervisor {
         entry: Entry,
         wanted: usize,
     ) -> Result<Supervisor, PoolError> {
-        let zygote = Zygote::start(entry, &core)?;
+        let origin = Origin::capture();
+        let zygote = Zygote::start(entry, &origin, &core)?;
         let mut this = Supervisor {
             core,
             board,
             entry,
+            origin,
             zygote,
             wanted,
             numbers: Numbers::new(),
@@ -332,7 +336,7 @@ impl Supervisor {
         if self.zygotes > ZYGOTES {
             return Err(format!("{} zygotes in a row died, the last one {cause}", self.zygotes));
         }
-        self.zygote = Zygote::start(self.entry, &self.core).map_err(|e| e.to_string())?;
+        self.zygote = Zygote::start(self.entry, &self.origin, &self.core).map_err(|e| e.to_string())?;
         Ok(())
     }
 

@@ -2,10 +2,14 @@
 
 use crate::error::Cause;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitIdStatus};
+use rustix::process::{Pid, Signal, WaitIdStatus, WaitOptions};
+use std::convert::Infallible;
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Names of this process's threads' directories, which are their ids.
@@ -14,9 +18,12 @@ fn thread_ids() -> Vec<String> {
     entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect()
 }
 
-/// How many threads this process has; 0 if that cannot be told.
-pub(crate) fn threads() -> usize {
-    thread_ids().len()
+/// Returns the names of this process's other threads; none if that cannot be told.
+pub(crate) fn other_threads() -> Vec<String> {
+    let this = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let others = thread_ids().into_iter().filter(|id| *id != this);
+    let name = |id| fs::read_to_string(format!("/proc/self/task/{id}/comm")).ok();
+    others.filter_map(name).map(|name| name.trim_end().to_owned()).collect()
 }
 
 /// Whether every other thread of this process sleeps.
@@ -29,15 +36,70 @@ pub(crate) fn others_sleep() -> bool {
     })
 }
 
-/// Forks; `None` in the child.
+/// Forks on a new thread of that name. The child gets the state, and the thread that forked it; its thread-local values are
+/// new, as in no thread before: hash keys, generators, caches. The parent has the state back.
 ///
 /// For the zygote alone: no other thread of this process may hold a lock that the child could want.
-pub(crate) fn fork() -> Result<Option<Pid>, Errno> {
-    // SAFETY: the zygote's other threads, if a test harness made one, sleep for good and hold nothing (`zygote.rs`, Z1).
-    match unsafe { libc::fork() } {
-        -1 => Err(last_error()),
-        pid => Ok(Pid::from_raw(pid)),
+pub(crate) fn fork<T: Send>(
+    state: T,
+    name: String,
+    child: impl FnOnce(T, Pid) -> Infallible + Send,
+) -> (T, Result<Pid, Errno>) {
+    let mut state = Some(state);
+    let (given, may_fork) = (&mut state, &AtomicBool::new(false));
+    let forked = thread::scope(|scope| {
+        let forker = move || {
+            while !may_fork.load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+            let this = rustix::thread::gettid();
+            // SAFETY: the thread that waits for this one holds nothing from the store below on, until this one has ended. The
+            // zygote's other thread, if a test harness made one, sleeps for good and holds nothing (`zygote.rs`, Z1).
+            match unsafe { libc::fork() } {
+                -1 => Err(last_error()),
+                0 => match given.take() {
+                    Some(state) => match child(state, this) {},
+                    None => vanish(),
+                },
+                pid => Pid::from_raw(pid).ok_or(Errno::SRCH),
+            }
+        };
+        let forker = thread::Builder::new().name(name).stack_size(stack_bytes()).spawn_scoped(scope, forker);
+        let forker = forker.map_err(|e| e.raw_os_error().map_or(Errno::AGAIN, Errno::from_raw_os_error))?;
+        may_fork.store(true, Ordering::Release);
+        forker.join().unwrap_or(Err(Errno::IO))
+    });
+    match state {
+        Some(state) => (state, forked),
+        None => vanish(), // only a child has taken it, and that one does not come here
     }
+}
+
+/// As much stack as the main thread of a program may use.
+fn stack_bytes() -> usize {
+    const LEAST: u64 = 2 << 20;
+    const MOST: u64 = 256 << 20;
+    limit(libc::RLIMIT_STACK as _).map_or(LEAST, |(soft, _)| soft.clamp(LEAST, MOST)) as usize
+}
+
+/// Lets the kernel kill this process, which that thread of its parent has forked, when the parent dies. False: it has died.
+pub(crate) fn die_with(parent: Pid, forker: Pid) -> bool {
+    let lives = || rustix::process::getppid() == Some(parent);
+    // The kernel would do so when the forking thread ends. When it has, this process is another thread's child.
+    // SAFETY: signal 0 is none: it only looks whether there is such a thread.
+    let is_there =
+        || unsafe { libc::syscall(libc::SYS_tgkill, parent.as_raw_pid(), forker.as_raw_pid(), 0) } == 0;
+    while lives() && is_there() {
+        thread::sleep(Duration::from_micros(20));
+    }
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    lives()
+}
+
+/// Writes out what the C library's streams hold back.
+pub(crate) fn flush_streams() {
+    // SAFETY: no stream at all means each, and each is valid.
+    unsafe { libc::fflush(std::ptr::null_mut()) };
 }
 
 /// Ends this process, and nothing else: what its parent has not flushed yet is not written here too.
@@ -56,44 +118,93 @@ pub(crate) fn forget_variable(name: &str) {
     unsafe { std::env::remove_var(name) };
 }
 
-/// Lets every signal do what it does by default, where the parent had it ignored or blocked. Handlers do not survive `exec`, and
-/// those that are there are Rust's own; it also ignores SIGPIPE, as in every Rust program.
-pub(crate) fn default_signals() {
-    for signal in 1..=libc::SIGRTMAX() {
-        if signal == libc::SIGPIPE {
-            continue;
-        }
-        // SAFETY: zeroes are a valid sigaction; both calls get valid pointers, and setting SIG_DFL runs no code of ours.
-        unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            if libc::sigaction(signal, std::ptr::null(), &mut action) == 0
-                && action.sa_sigaction == libc::SIG_IGN
-            {
-                action.sa_sigaction = libc::SIG_DFL;
-                libc::sigaction(signal, &action, std::ptr::null_mut());
-            }
-        }
-    }
-    // SAFETY: an empty set is valid for sigprocmask.
-    unsafe {
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+/// Whether the kernel has started this program with rights that its caller does not have: a set-user-ID, set-group-ID or
+/// set-capability file.
+pub(crate) fn is_privileged() -> bool {
+    // SAFETY: reads a number that the kernel has given to this process.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// Lets this process, and those that it forks, have no controlling terminal: opening `/dev/tty` is an error from then on, and no
+/// use of a terminal that they have inherited stops them (SIGTTIN, SIGTTOU). In the background of a terminal they would be stopped
+/// by a question for a password, until a shell that knows nothing of it brings them to the foreground.
+pub(crate) fn leave_terminal() {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    if let Ok(terminal) = rustix::fs::open("/dev/tty", flags, Mode::empty()) {
+        // SAFETY: takes no argument, and concerns this process alone: it leads no session.
+        unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCNOTTY) };
     }
 }
 
-/// Closes what was inherited through `exec` by accident: descriptors above 2 that are not marked close-on-exec. (What this process
-/// has opened since is.)
-pub(crate) fn close_inherited() {
-    let Ok(entries) = fs::read_dir("/proc/self/fd") else { return };
-    let numbers: Vec<RawFd> =
-        entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).filter(|fd| *fd > 2).collect();
-    for number in numbers {
-        // SAFETY: only looks; a number that is closed by now (that of the directory itself) gives an error.
-        let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
-        if flags >= 0 && flags & libc::FD_CLOEXEC == 0 {
-            // SAFETY: it is open, and nobody in this young process owns it.
-            drop(unsafe { OwnedFd::from_raw_fd(number) });
+/// Returns a handle of the directory that this process is in, whatever becomes of its name.
+pub(crate) fn current_directory() -> Result<OwnedFd, Errno> {
+    rustix::fs::open(".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Real, effective and saved user; the same for groups; supplementary groups.
+pub(crate) fn identity() -> ([u32; 3], [u32; 3], Vec<u32>) {
+    let ([mut u0, mut u1, mut u2], [mut g0, mut g1, mut g2]) = ([0; 3], [0; 3]);
+    // SAFETY: each call gets valid places, and as many as it is told.
+    unsafe {
+        libc::getresuid(&mut u0, &mut u1, &mut u2);
+        libc::getresgid(&mut g0, &mut g1, &mut g2);
+        let count = libc::getgroups(0, std::ptr::null_mut()).max(0);
+        let mut more = vec![0; count as usize];
+        let count = libc::getgroups(count, more.as_mut_ptr()).max(0);
+        more.truncate(count as usize);
+        ([u0, u1, u2], [g0, g1, g2], more)
+    }
+}
+
+/// How many kinds of limits the kernel has.
+const LIMITS: u32 = 16;
+
+/// Soft and hard limit of each resource.
+pub(crate) fn limits() -> Vec<(u64, u64)> {
+    (0..LIMITS)
+        .map(|resource| limit(resource).unwrap_or((libc::RLIM_INFINITY, libc::RLIM_INFINITY)))
+        .collect()
+}
+
+fn limit(resource: u32) -> Option<(u64, u64)> {
+    // SAFETY: the place is valid; an unknown resource is an error.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        (libc::getrlimit(resource as _, &mut limit) == 0).then_some((limit.rlim_cur, limit.rlim_max))
+    }
+}
+
+/// Sets these limits, as far as this process may.
+pub(crate) fn set_limits(limits: &[(u64, u64)]) {
+    for (resource, &(soft, hard)) in (0..).zip(limits) {
+        let Some((_, most)) = limit(resource).filter(|now| *now != (soft, hard)) else { continue };
+        for hard in [hard, hard.min(most)] {
+            let limit = libc::rlimit { rlim_cur: soft.min(hard), rlim_max: hard };
+            // SAFETY: the place is valid.
+            if unsafe { libc::setrlimit(resource as _, &limit) } == 0 {
+                break;
+            }
+        }
+    }
+}
+
+/// Reaps the children of this process in that group, once they have ended, and returns how its leader did.
+///
+/// Blocks until no child is left in it. Most processes of the group are children of its leader; they are this process's where it
+/// takes in orphans, as the first process of a container does.
+pub(crate) fn reap_group(group: Pid) -> Cause {
+    let mut leaders = Cause::Unknown; // if somebody else has reaped it
+    loop {
+        match rustix::process::waitpgid(group, WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == group => {
+                leaders = match (status.exit_status(), status.terminating_signal()) {
+                    (Some(code), _) => Cause::Exited(code),
+                    (_, Some(signal)) => Cause::Signal(signal),
+                    _ => Cause::Unknown,
+                }
+            }
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return leaders,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What parent and zygote say to each other: one message a packet over a `SOCK_SEQPACKET` pair, with descriptors beside it.
 
 use crate::error::Cause;
+use crate::origin::Manners;
 use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -16,6 +17,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 const MESSAGE_BYTES: usize = 1024;
 /// How much of a reason goes into a message.
 pub(crate) const REASON_BYTES: usize = 512;
+/// So many names of threads fit into a message: the kernel cuts each to 15 bytes.
+pub(crate) const NAMES: usize = 16;
 /// How many descriptors go with [`Request::Setup`].
 pub(crate) const SETUP_FDS: usize = 7;
 
@@ -23,7 +26,7 @@ pub(crate) const SETUP_FDS: usize = 7;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     /// With descriptors: the parent's pidfd, tasks, done, records, spill file, arena, standard output.
-    Setup,
+    Setup(Manners),
     /// Fork workers with these numbers.
     Spawn { first: u32, count: u32 },
 }
@@ -33,8 +36,8 @@ pub(crate) enum Request {
 pub(crate) enum Reply {
     /// The worker entry is reached.
     Ready,
-    /// The worker entry is reached, but the process has several threads.
-    Refused { threads: usize },
+    /// The worker entry is reached, but the process has other threads, some of which have these names.
+    Refused { others: Vec<String> },
     /// A worker ended, and was reaped.
     Exited { worker: u32, cause: Cause },
     /// A worker could not be forked.

@@ -14,9 +14,8 @@ use crate::sys;
 use crate::task;
 use crate::wire::{self, REASON_BYTES, Reply};
 use crate::zygote::Setup;
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, PidfdFlags};
 use skep_ipc::{Arena, SimpleQueue};
-use std::ffi::CString;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -40,15 +39,17 @@ pub(crate) struct Worker {
     frame: Vec<u8>,
 }
 
+/// The zygote, and its thread that has forked this process.
+pub(crate) struct Parent {
+    pub(crate) pid: Pid,
+    pub(crate) forker: Pid,
+}
+
 /// In a process just forked from the zygote; `socket` is a copy of the zygote's end.
-pub(crate) fn main(number: u32, zygote: Pid, setup: Setup, socket: OwnedFd) -> ! {
-    // Should the zygote be killed, it cannot kill us. It may have been, before this line.
-    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-    if rustix::process::getppid() != Some(zygote) {
+pub(crate) fn main(number: u32, parent: Parent, setup: Setup, socket: OwnedFd) -> ! {
+    // Should the zygote be killed, it cannot kill us.
+    if !sys::die_with(parent.pid, parent.forker) {
         std::process::exit(0);
-    }
-    if let Ok(name) = CString::new(format!("skep-worker-{number}")) {
-        let _ = rustix::thread::set_name(&name);
     }
     panics::keep_this_threads();
     let status = match Worker::attach(number, &setup) {

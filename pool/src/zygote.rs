@@ -5,20 +5,26 @@
 //! they have started with it: it kills its process group.
 //!
 //! # Invariants
-//! - Z1. Nobody else runs here: this is the only thread, or the other one is a test harness's main thread that sleeps until its test
-//!   ends, holding nothing.
-//! - Z2. A worker is reaped here alone, and its pidfd was opened before that: it is never another process's.
+//! - Z1. Nobody else runs here: this is the only thread but for the one that forks, which it waits for, holding nothing; or there
+//!   is a test harness's main thread as well, which sleeps until its test ends, holding nothing.
+//! - Z2. A worker is forked by a thread that has done nothing else: none of this process's thread-local values is a worker's.
+//! - Z3. A worker is reaped here alone, and its pidfd was opened before that: it is never another process's.
 
 use crate::entry::{self, MARKER};
 use crate::error::Cause;
+use crate::inherited;
+use crate::signals;
 use crate::sys;
+use crate::title::{self, Titles};
 use crate::wire::{self, Reply, Request};
-use crate::worker;
+use crate::worker::{self, Parent};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::io::Write;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -36,38 +42,30 @@ struct Zygote {
     parent: OwnedFd,
     setup: Setup,
     /// Worker number to pidfd.
-    workers: HashMap<u32, OwnedFd>,
-}
-
-/// On which side of a fork.
-#[derive(PartialEq, Eq)]
-enum Side {
-    Zygote,
-    Worker,
+    workers: BTreeMap<u32, OwnedFd>,
+    titles: Titles,
 }
 
 /// Never returns: neither in the zygote nor in its workers.
 pub(crate) fn main(allowed_threads: usize) -> ! {
     // Whatever goes wrong here, the parent sees the socket's end; there is nobody else to tell.
+    signals::default_all();
+    signals::leave_messages();
     let Ok(socket) = take_socket() else { std::process::exit(1) };
-    sys::close_inherited();
-    if let Err(threads) = settle_down(allowed_threads) {
-        let _ = wire::send(&socket, &Reply::Refused { threads }, &[]);
+    inherited::close(&std::env::var_os(MARKER).unwrap_or_default());
+    if let Err(mut others) = settle_down(allowed_threads) {
+        others.truncate(wire::NAMES);
+        let _ = wire::send(&socket, &Reply::Refused { others }, &[]);
         std::process::exit(1);
     }
     sys::forget_variable(MARKER);
-    sys::default_signals();
-    let _ = rustix::thread::set_name(c"skep-zygote");
+    sys::leave_terminal();
+    if let Ok(name) = CString::new(title::ZYGOTE) {
+        let _ = rustix::thread::set_name(&name);
+    }
     entry::admit();
-    let zygote_pid = rustix::process::getpid();
-    if let Ok(mut zygote) = greet(socket) {
-        if let Ok(Some(worker)) = zygote.serve() {
-            // A forked child: it keeps nothing of the zygote's but what it is given.
-            let Zygote { socket, setup, parent, workers } = zygote;
-            drop((parent, workers));
-            worker::main(worker, zygote_pid, setup, socket);
-        }
-        zygote.end_workers();
+    if let Ok(zygote) = greet(socket) {
+        zygote.serve().end_workers();
     }
     end_group()
 }
@@ -85,15 +83,15 @@ fn take_socket() -> Result<OwnedFd, Errno> {
 }
 
 /// Waits until Z1 holds.
-fn settle_down(allowed_threads: usize) -> Result<(), usize> {
+fn settle_down(allowed_threads: usize) -> Result<(), Vec<String>> {
     let start = Instant::now();
     loop {
-        let threads = sys::threads();
-        if threads <= 1 || threads <= allowed_threads && sys::others_sleep() {
+        let others = sys::other_threads();
+        if others.is_empty() || others.len() < allowed_threads && sys::others_sleep() {
             return Ok(());
         }
-        if threads > allowed_threads || start.elapsed() > Duration::from_secs(5) {
-            return Err(threads);
+        if others.len() >= allowed_threads || start.elapsed() > Duration::from_secs(5) {
+            return Err(others);
         }
         std::thread::yield_now();
     }
@@ -102,64 +100,85 @@ fn settle_down(allowed_threads: usize) -> Result<(), usize> {
 /// The first words of the conversation.
 fn greet(socket: OwnedFd) -> Result<Zygote, Errno> {
     wire::send(&socket, &Reply::Ready, &[])?;
-    let Some((Request::Setup, fds)) = wire::receive(&socket)? else { return Err(Errno::PROTO) };
+    let Some((Request::Setup(manners), fds)) = wire::receive(&socket)? else { return Err(Errno::PROTO) };
     let [parent, tasks, done, records, spill, arena, stdout] =
         <[OwnedFd; wire::SETUP_FDS]>::try_from(fds).map_err(|_| Errno::PROTO)?;
-    // What a test harness has said so far went to /dev/null, and what it has not flushed shall, too.
+    // What constructors and a test harness have said so far went to /dev/null, and what they have not flushed shall, too: else each
+    // worker would say it.
     let _ = std::io::stdout().flush();
+    sys::flush_streams();
     rustix::stdio::dup2_stdout(&stdout)?;
+    manners.adopt();
+    let titles = Titles::new();
+    titles.show("zygote", parent_pid());
     let setup = Setup { tasks, done, records, spill, arena };
-    Ok(Zygote { socket, parent, setup, workers: HashMap::new() })
+    Ok(Zygote { socket, parent, setup, workers: BTreeMap::new(), titles })
 }
 
 impl Zygote {
-    /// Until the conversation ends or the parent dies; in a forked worker it returns its number.
-    fn serve(&mut self) -> Result<Option<u32>, Errno> {
-        loop {
-            let mut fds =
-                vec![PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.parent, PollFlags::IN)];
-            fds.extend(self.workers.values().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)));
-            sys::poll(&mut fds, None)?;
-            let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-            if ready[1] {
-                return Ok(None);
-            }
-            if ready[2..].contains(&true) {
-                self.reap()?;
-            }
-            if ready[0] {
-                match wire::receive(&self.socket)? {
-                    Some((Request::Spawn { first, count }, _)) => {
-                        for worker in first..first.saturating_add(count) {
-                            if self.spawn(worker)? == Side::Worker {
-                                return Ok(Some(worker));
-                            }
-                        }
-                    }
-                    Some((Request::Setup, _)) => return Err(Errno::PROTO),
-                    None => return Ok(None),
+    /// Serves until the conversation ends or the parent dies.
+    fn serve(mut self) -> Zygote {
+        while let Ok(Some(wanted)) = self.step() {
+            for worker in wanted {
+                let (zygote, told) = self.spawn(worker);
+                self = zygote;
+                if told.is_err() {
+                    return self;
                 }
             }
         }
+        self
     }
 
-    fn spawn(&mut self, worker: u32) -> Result<Side, Errno> {
-        let forked = match sys::fork() {
-            Ok(None) => return Ok(Side::Worker),
-            Ok(Some(pid)) => {
-                rustix::process::pidfd_open(pid, PidfdFlags::empty()).inspect_err(|_| reap_now(pid))
-            }
-            Err(e) => Err(e),
-        };
-        match forked {
-            Ok(pidfd) => {
-                self.workers.insert(worker, pidfd);
-            }
-            Err(e) => {
-                wire::send(&self.socket, &Reply::NotForked { worker, errno: e.raw_os_error() }, &[])?;
-            }
+    /// Waits until something happens, and sees to it; gives the workers that shall be forked. `None`: it is over.
+    fn step(&mut self) -> Result<Option<Range<u32>>, Errno> {
+        let mut fds =
+            vec![PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.parent, PollFlags::IN)];
+        fds.extend(self.workers.values().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)));
+        sys::poll(&mut fds, None)?;
+        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        if ready[1] {
+            return Ok(None);
         }
-        Ok(Side::Zygote)
+        if ready[2..].contains(&true) {
+            self.reap()?;
+        }
+        if !ready[0] {
+            return Ok(Some(0..0));
+        }
+        match wire::receive(&self.socket)? {
+            Some((Request::Spawn { first, count }, _)) => Ok(Some(first..first.saturating_add(count))),
+            Some((Request::Setup(_), _)) => Err(Errno::PROTO),
+            None => Ok(None),
+        }
+    }
+
+    /// Forks a worker, to which goes a copy of all that is here, and tells if it cannot.
+    fn spawn(self, worker: u32) -> (Zygote, Result<(), Errno>) {
+        let (pid, pool) = (rustix::process::getpid(), parent_pid());
+        let (mut zygote, forked) = sys::fork(self, title::worker(worker), |zygote, forker| {
+            zygote.become_worker(worker, Parent { pid, forker }, pool)
+        });
+        let pidfd = forked.and_then(|pid| {
+            rustix::process::pidfd_open(pid, PidfdFlags::empty()).inspect_err(|_| reap_now(pid))
+        });
+        let told = match pidfd {
+            Ok(pidfd) => {
+                zygote.workers.insert(worker, pidfd);
+                Ok(())
+            }
+            Err(e) => wire::send(&zygote.socket, &Reply::NotForked { worker, errno: e.raw_os_error() }, &[]),
+        };
+        (zygote, told)
+    }
+
+    /// In a forked child: it keeps nothing of the zygote's but what it is given.
+    fn become_worker(self, worker: u32, parent: Parent, pool: u32) -> ! {
+        signals::leave_messages_from_here();
+        let Zygote { socket, parent: pool_pidfd, setup, workers, titles } = self;
+        drop((pool_pidfd, workers));
+        titles.show(&format!("worker {worker}"), pool);
+        worker::main(worker, parent, setup, socket)
     }
 
     /// Reaps and reports the workers that have ended.
@@ -189,6 +208,11 @@ impl Zygote {
             let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
         }
     }
+}
+
+/// The process that has the pool, as it is called here; 0 from another namespace.
+fn parent_pid() -> u32 {
+    rustix::process::getppid().map_or(0, |pid| pid.as_raw_pid() as u32)
 }
 
 fn reap_now(pid: Pid) {

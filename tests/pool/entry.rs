@@ -33,7 +33,10 @@ fn without_init_there_is_an_error_and_no_process() {
 }
 
 fn init_after_threads_is_an_error() {
-    assert_eq!(printed(program(&this_program(), "late-init", &[])), "InitAfterThreads { threads: 2 }");
+    assert_eq!(
+        printed(program(&this_program(), "late-init", &[])),
+        "InitAfterThreads { others: [\"too-early\"] }"
+    );
 }
 
 fn a_worker_entry_that_is_not_reached_is_an_error() {

@@ -29,7 +29,7 @@ pub fn before_init() {
             println!("{error:?}, {} children: {error}", children());
         }
         Some("late-init") => {
-            thread::spawn(thread::park);
+            crate::host_programs::start_thread("too-early");
             skep::init();
             println!("{:?}", Pool::new().unwrap_err());
         }
@@ -50,7 +50,8 @@ pub fn before_init() {
         Some("barren") => return abort_forks(Some(path()), u64::MAX),
         Some("short-of-one") => return abort_forks(Some(path()), 12),
         Some("short-of-all") => return abort_forks(Some(path()), 3 * 8),
-        _ => return,
+        Some(role) => return crate::host_programs::before_init(role),
+        None => return,
     }
     std::process::exit(0);
 }
@@ -150,7 +151,7 @@ pub fn after_init() {
         "half-written" => half_written(),
         "idle" => idle(),
         "leave-nothing" => leave_nothing(),
-        _ => panic!("no such role: {role}"),
+        role => crate::host_programs::play(role),
     }
     std::process::exit(0);
 }
@@ -374,7 +375,7 @@ fn entries(directory: &str) -> usize {
 }
 
 /// Children of this process, dead ones included.
-fn children() -> usize {
+pub fn children() -> usize {
     let this = std::process::id();
     let pids = fs::read_dir("/proc").unwrap().filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
     pids.filter(|pid| crate::support::process(*pid).is_some_and(|(_, parent)| parent == this)).count()

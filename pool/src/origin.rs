@@ -1,0 +1,119 @@
+//! What the processes of a pool have of the program: as it was when the pool was made, also where they are started much later.
+//!
+//! So a worker and its successor do not differ because the program has moved meanwhile. What cannot be had again is told: a program
+//! that has become another user cannot start the processes of the one that it was.
+
+use crate::error::PoolError;
+use crate::sys;
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::process::{Command, Stdio};
+
+/// Taken once by each pool.
+pub(crate) struct Origin {
+    /// Missing where the program may not enter the directory that it is in: then processes start where it is later.
+    directory: Option<OwnedFd>,
+    environment: Vec<(OsString, OsString)>,
+    /// Missing where the program had closed it.
+    output: Option<OwnedFd>,
+    errors: Option<OwnedFd>,
+    identity: Identity,
+    /// What a new process sets by itself.
+    pub(crate) manners: Manners,
+}
+
+/// Real, effective and saved user and group, and the supplementary groups.
+#[derive(PartialEq, Eq)]
+struct Identity {
+    users: [u32; 3],
+    groups: [u32; 3],
+    more: Vec<u32>,
+}
+
+/// What a process sets for itself, and hands on to those that it forks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Manners {
+    umask: Option<u32>,
+    /// Soft and hard limit of each resource, in the kernel's order.
+    limits: Vec<(u64, u64)>,
+}
+
+impl Origin {
+    pub(crate) fn capture() -> Origin {
+        let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().ok();
+        Origin {
+            directory: sys::current_directory().ok(),
+            environment: std::env::vars_os().collect(),
+            output: copy(rustix::stdio::stdout()),
+            errors: copy(rustix::stdio::stderr()),
+            identity: Identity::now(),
+            manners: Manners { umask: umask(), limits: sys::limits() },
+        }
+    }
+
+    /// Where tasks print to.
+    pub(crate) fn output(&self) -> BorrowedFd<'_> {
+        self.output.as_ref().map_or(rustix::stdio::stdout(), |fd| fd.as_fd())
+    }
+
+    /// The executable of this process, to be started once more.
+    ///
+    /// # Errors
+    /// If the program is another user by now.
+    pub(crate) fn command(&self) -> Result<Command, PoolError> {
+        let now = Identity::now();
+        if now != self.identity {
+            let (was, is) = (self.identity.to_string(), now.to_string());
+            let reason = format!(
+                "the program was {was} when the pool was made, and is {is} now: make the pool after the change"
+            );
+            return Err(PoolError::Start { reason });
+        }
+        // No pre_exec: so this is a vfork, whose cost does not grow with this process.
+        let mut command = Command::new("/proc/self/exe");
+        command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(directory) = &self.directory {
+            command.current_dir(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+        }
+        if let Some(errors) = self.errors.as_ref().and_then(|fd| fd.try_clone().ok()) {
+            command.stderr(Stdio::from(errors));
+        }
+        Ok(command)
+    }
+}
+
+impl Identity {
+    fn now() -> Identity {
+        let (users, groups, more) = sys::identity();
+        Identity { users, groups, more }
+    }
+}
+
+impl std::fmt::Display for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "user {} of group {}", self.users[1], self.groups[1])?;
+        if self.users != [self.users[1]; 3] || self.groups != [self.groups[1]; 3] || !self.more.is_empty() {
+            write!(f, " (users {:?}, groups {:?} and {:?})", self.users, self.groups, self.more)?;
+        }
+        Ok(())
+    }
+}
+
+impl Manners {
+    /// In a new process. A limit that the program has lowered for good since then stays as low.
+    pub(crate) fn adopt(&self) {
+        if let Some(umask) = self.umask {
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask));
+        }
+        sys::set_limits(&self.limits);
+    }
+}
+
+/// Reads the mask without changing it, which would let another thread see that.
+fn umask() -> Option<u32> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let digits = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
+    u32::from_str_radix(digits.trim(), 8).ok()
+}
