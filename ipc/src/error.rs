@@ -80,6 +80,12 @@ pub enum Error {
         "this handle belongs to the process that forked: attach anew in the child, by name or descriptor"
     )]
     Forked,
+    /// Somebody else's code in this process has closed the descriptors of this object, and no other way leads to its file.
+    #[error(
+        "this object's descriptors were closed behind its back: attach anew, by name or descriptor, and look \
+         for code that closes descriptors twice, or all of them"
+    )]
+    DescriptorLost,
     /// A word in shared memory has an impossible value.
     #[error("the shared memory is corrupt: some process wrote where it may not")]
     Corrupt,

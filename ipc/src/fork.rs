@@ -94,10 +94,11 @@ extern "C" fn before_main() {
 #[unsafe(link_section = ".init_array")]
 static BEFORE_MAIN: extern "C" fn() = before_main;
 
-/// The descriptors that carry this process's locks, under a lock that also holds across a fork.
+/// The descriptors that carry this process's locks, under a lock that also holds across a fork. Each with the offset by which it is
+/// known, should the program close it and open another file under its number.
 struct LockFds {
     busy: AtomicBool,
-    fds: UnsafeCell<Vec<RawFd>>,
+    fds: UnsafeCell<Vec<(RawFd, i64)>>,
 }
 
 // SAFETY: `fds` is touched only between `acquire` and `release`.
@@ -116,7 +117,7 @@ impl LockFds {
         self.busy.store(false, Ordering::Release);
     }
 
-    fn with<R>(&self, f: impl FnOnce(&mut Vec<RawFd>) -> R) -> R {
+    fn with<R>(&self, f: impl FnOnce(&mut Vec<(RawFd, i64)>) -> R) -> R {
         self.acquire();
         // SAFETY: between `acquire` and `release` nobody else touches `fds`.
         let result = f(unsafe { &mut *self.fds.get() });
@@ -125,22 +126,32 @@ impl LockFds {
     }
 }
 
-/// Opens a descriptor that a forked child closes at once: no fork comes between the opening and the note of it.
-pub(crate) fn open_closed_on_fork(open: impl FnOnce() -> Result<OwnedFd, Error>) -> Result<OwnedFd, Error> {
+/// Opens a descriptor that a forked child closes at once, and whose offset becomes `mark`: no fork comes between the opening and the note
+/// of it.
+pub(crate) fn open_closed_on_fork(
+    mark: i64,
+    open: impl FnOnce() -> Result<OwnedFd, Error>,
+) -> Result<OwnedFd, Error> {
     LOCK_FDS.with(|fds| {
         fds.reserve(1);
         let fd = open()?;
-        fds.push(fd.as_raw_fd());
+        fds.push((fd.as_raw_fd(), mark));
         Ok(fd)
     })
 }
 
-/// Closes such a descriptor.
-pub(crate) fn close(fd: OwnedFd) {
+/// Closes such a descriptor, unless the number leads elsewhere by now.
+pub(crate) fn close(fd: RawFd, mark: i64) {
     LOCK_FDS.with(|fds| {
-        fds.retain(|&other| other != fd.as_raw_fd());
-        drop(fd);
+        fds.retain(|&other| other != (fd, mark));
+        close_if_marked(fd, mark);
     });
+}
+
+fn close_if_marked(fd: RawFd, mark: i64) {
+    if sys::offset_of_number(fd) == Some(mark) {
+        sys::close_number(fd);
+    }
 }
 
 thread_local! {
@@ -176,8 +187,8 @@ extern "C" fn after_fork_child() {
     if leave() {
         // SAFETY: `before_fork` acquired, and this thread is the only one of the child. Nothing here allocates.
         let fds = unsafe { &mut *LOCK_FDS.fds.get() };
-        for fd in fds.drain(..) {
-            sys::close_number(fd);
+        for (fd, mark) in fds.drain(..) {
+            close_if_marked(fd, mark);
         }
         LOCK_FDS.release();
     }

@@ -53,11 +53,15 @@ mod fork;
 #[cfg(not(loom))]
 mod header;
 #[cfg(not(loom))]
+mod kept_fd;
+#[cfg(not(loom))]
 mod liveness;
 #[cfg(not(loom))]
 mod mapping;
 #[cfg(not(loom))]
 mod part;
+#[cfg(not(loom))]
+mod process;
 #[cfg(not(loom))]
 mod refusals;
 #[cfg(not(loom))]
@@ -75,6 +79,9 @@ pub use arena::{NdView, NdViewMut};
 #[cfg(skep_faults)]
 #[doc(hidden)]
 pub use fault::armed as faults;
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub use kept_fd::KeptFd;
 #[cfg(all(feature = "raw_sync", not(loom)))]
 pub use lock::RawParts;
 #[cfg(not(loom))]

@@ -1,15 +1,22 @@
 //! Who lives: OFD locks on one open file description of this process, far beyond a segment's data.
 //!
 //! One byte for each entry of the peer table, and one for the right to repair. Whoever holds an entry's byte is alive, or is somebody who
-//! has just found its holder dead and deals with it. The kernel lets go of the bytes when the process ends.
+//! has just found its holder dead and deals with it. The kernel lets go of the bytes when the process ends. It also does when the
+//! program closes the descriptor, by mistake; `process.rs` says how such a one is known to live.
 //!
 //! Locks of one description do not exclude each other, so what this description holds is kept in a table of its own.
+//!
+//! # A description that is lost
+//! Ours is known by its offset, which is moved once, to where nobody else moves one, and never used. A number that leads to another
+//! description, be it of the same file, has another offset, and is left alone: it is somebody's. A lost description is
+//! [replaced](Locks::renew) when it is needed, and takes the locks again that it held.
 
 use crate::error::Error;
 use crate::fork::{self, Epoch};
 use crate::sys;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// The byte whose lock is the right to repair; the bytes after it belong to the entries.
@@ -21,25 +28,24 @@ fn entry_byte(peer: usize) -> i64 {
 
 /// The locks that one attachment of a segment holds.
 pub(crate) struct Locks {
-    /// In a forked child the number is closed, and perhaps another's.
-    description: ManuallyDrop<OwnedFd>,
     epoch: Epoch,
-    /// Which entries' bytes are held through `description`.
-    held: Mutex<Vec<bool>>,
+    state: Mutex<State>,
     /// Excludes repairers of this process, as the lock on `REPAIR_BYTE` does others.
     repairing: Mutex<()>,
+}
+
+struct State {
+    description: Description,
+    /// Which entries' bytes are held through it.
+    held: Vec<bool>,
 }
 
 impl Locks {
     /// A description of `file` of this process's own, for a table of `peers` entries.
     pub(crate) fn open(file: &OwnedFd, peers: usize) -> Result<Locks, Error> {
         let epoch = Epoch::current()?;
-        Ok(Locks {
-            description: ManuallyDrop::new(fork::open_closed_on_fork(|| sys::open_again(file))?),
-            epoch,
-            held: Mutex::new(vec![false; peers]),
-            repairing: Mutex::new(()),
-        })
+        let state = State { description: Description::open(file)?, held: vec![false; peers] };
+        Ok(Locks { epoch, state: Mutex::new(state), repairing: Mutex::new(()) })
     }
 
     /// The process that opened it.
@@ -48,28 +54,53 @@ impl Locks {
         self.epoch
     }
 
+    /// Whether the description is lost. One system call.
+    pub(crate) fn are_lost(&self) -> bool {
+        self.state().description.get().is_none()
+    }
+
+    /// Replaces a lost description by one of `file`, the same file, and takes the locks again of those entries that still are this
+    /// process's. Whoever holds one of them at this moment asks after its participant, and hears that it lives.
+    pub(crate) fn renew(&self, file: &OwnedFd, is_ours: impl Fn(usize) -> bool) -> Result<(), Error> {
+        let mut state = self.state();
+        if state.description.get().is_some() {
+            return Ok(());
+        }
+        let description = Description::open(file)?;
+        for peer in (0..state.held.len()).filter(|&peer| state.held[peer] && is_ours(peer)) {
+            let _ = sys::try_lock_byte(description.number(), entry_byte(peer));
+        }
+        state.description.close();
+        state.description = description;
+        Ok(())
+    }
+
     /// Takes an entry's lock, unless somebody has it.
     pub(crate) fn try_hold(&self, peer: usize) -> Result<bool, Error> {
-        let mut held = self.held();
-        if held[peer] || !sys::try_lock_byte(self.fd(), entry_byte(peer))? {
+        let mut state = self.state();
+        if state.held[peer] || !sys::try_lock_byte(state.description.use_it()?, entry_byte(peer))? {
             return Ok(false);
         }
-        held[peer] = true;
+        state.held[peer] = true;
         Ok(true)
     }
 
     /// Lets go of an entry's lock.
     pub(crate) fn let_go(&self, peer: usize) {
-        let mut held = self.held();
-        held[peer] = false;
-        // Should this fail, the entry stays locked until this process ends.
-        let _ = sys::unlock_byte(self.fd(), entry_byte(peer));
+        let mut state = self.state();
+        state.held[peer] = false;
+        if let Some(fd) = state.description.get() {
+            // Should this fail, the entry stays locked until this process ends.
+            let _ = sys::unlock_byte(fd, entry_byte(peer));
+        }
     }
 
     /// Whether nobody holds the entry's lock. It may be taken right after.
     pub(crate) fn is_free(&self, peer: usize) -> bool {
+        let state = self.state();
+        let Some(fd) = state.description.get().filter(|_| !state.held[peer]) else { return false };
         // What cannot be told counts as alive: repairing for the living would break the protocol, waiting does not.
-        !self.held()[peer] && sys::is_byte_locked(self.fd(), entry_byte(peer)).is_ok_and(|locked| !locked)
+        sys::is_byte_locked(fd, entry_byte(peer)).is_ok_and(|locked| !locked)
     }
 
     /// The right to repair, unless somebody has it.
@@ -79,26 +110,21 @@ impl Locks {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        sys::try_lock_byte(self.fd(), REPAIR_BYTE)
+        sys::try_lock_byte(self.state().description.get()?, REPAIR_BYTE)
             .ok()?
             .then(|| Repairer { locks: self, _this_process: this_process })
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.description.as_fd()
-    }
-
-    fn held(&self) -> MutexGuard<'_, Vec<bool>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Locks {
     fn drop(&mut self) {
-        // In a forked child the description is closed already.
+        // In a forked child the description is closed already, and its number perhaps another's.
         if self.epoch.is_current() {
-            // SAFETY: taken once, here, and not used again.
-            fork::close(unsafe { ManuallyDrop::take(&mut self.description) });
+            self.state.get_mut().unwrap_or_else(PoisonError::into_inner).description.close();
         }
     }
 }
@@ -111,7 +137,54 @@ pub(crate) struct Repairer<'a> {
 
 impl Drop for Repairer<'_> {
     fn drop(&mut self) {
-        // Should this fail, repair stays with this process until it ends.
-        let _ = sys::unlock_byte(self.locks.fd(), REPAIR_BYTE);
+        if let Some(fd) = self.locks.state().description.get() {
+            // Should this fail, repair stays with this process until it ends.
+            let _ = sys::unlock_byte(fd, REPAIR_BYTE);
+        }
+    }
+}
+
+/// An open file description that no other process and no other attachment has. In a forked child the number is closed, and perhaps
+/// another's.
+struct Description {
+    fd: ManuallyDrop<OwnedFd>,
+    /// Its offset.
+    mark: i64,
+}
+
+/// Offsets for those of this process: beyond what a file's reader or writer comes to, and below what file systems allow.
+static NEXT_MARK: AtomicI64 = AtomicI64::new(0);
+const FIRST_MARK: i64 = 1 << 40;
+
+impl Description {
+    fn open(file: &OwnedFd) -> Result<Description, Error> {
+        // The clock makes the marks of two programs differ, of which one has passed a description of its own on.
+        let drawn = (sys::nanoseconds() & 0xffff_ffff) as i64;
+        let mark = FIRST_MARK + (drawn << 8) + (NEXT_MARK.fetch_add(1, Ordering::Relaxed) & 0xff);
+        let open = || {
+            let fd = sys::open_again(file)?;
+            sys::set_offset(fd.as_fd(), mark)?;
+            Ok(fd)
+        };
+        Ok(Description { fd: ManuallyDrop::new(fork::open_closed_on_fork(mark, open)?), mark })
+    }
+
+    /// The number, wherever it leads.
+    fn number(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// The descriptor; `None` if it was closed behind our back, and perhaps is another's now.
+    fn get(&self) -> Option<BorrowedFd<'_>> {
+        (sys::offset(self.number()) == Some(self.mark)).then(|| self.number())
+    }
+
+    fn use_it(&self) -> Result<BorrowedFd<'_>, Error> {
+        self.get().ok_or(Error::DescriptorLost)
+    }
+
+    /// Closes it, if it still is ours. Not to be used afterwards.
+    fn close(&self) {
+        fork::close(self.fd.as_raw_fd(), self.mark);
     }
 }

@@ -146,9 +146,10 @@ pub unsafe trait Part: Sized {
     /// Calls that block do this by themselves; whoever learns of a death by other means can make it happen at once.
     ///
     /// # Errors
-    /// [`Error::Forked`].
+    /// [`Error::Forked`], [`Error::DescriptorLost`].
     fn recover(&self) -> Result<usize, Error> {
-        if self.seat().is_own() { Ok(self.seat().mend_the_dead()) } else { Err(Error::Forked) }
+        self.seat().segment().check()?;
+        Ok(self.seat().mend_the_dead())
     }
 }
 

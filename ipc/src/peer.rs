@@ -6,17 +6,19 @@
 //! | state | meaning |
 //! | --- | --- |
 //! | `VACANT` | nobody's; its other words mean nothing |
-//! | `JOINED` | a participant's, as long as it holds the entry's lock; without the lock: a dead one's, to be repaired |
+//! | `JOINED` | a participant's, as long as it lives; then a dead one's, to be repaired |
 //! | `LEFT` | a role's holder left on purpose (pipes: end of file) |
 //!
 //! # Liveness
-//! To be alive is to hold the entry's lock (an OFD lock in `segment.rs`, an oracle in a model). The kernel drops it when
-//! the process ends, however it ends; a stopped process keeps it. So:
+//! Who holds the entry's lock is alive (an OFD lock in `liveness.rs`, an oracle in a model). The kernel drops it when
+//! the process ends, however it ends; a stopped process keeps it. A living one may lose it, when its program closes the
+//! descriptor that it hangs on; so of a lock that is free the kernel is asked a second time (`process.rs`). So:
 //!
 //! 1. The lock is taken before the entry is written, and let go of after the entry is vacant: a living participant's entry
 //!    never looks dead.
-//! 2. Who wins the lock of an entry that still is `JOINED` has found a dead one's words, and repairs before it writes its own or lets go. Nothing less shows a
-//!    death: between a look at the state and one at the lock a living holder may have left, and another one joined.
+//! 2. Who wins the lock of an entry that still is `JOINED`, and hears under it that the process is dead, has found a dead one's words, and
+//!    repairs before it writes its own or lets go. Nothing less shows a death: between a look at the state and one at the lock a living holder
+//!    may have left, and another one joined. The state is read after the answer: one that lived without its lock until then may have left.
 //!
 //! # Repair
 //! 3. One repairer at a time (a lock of its own, which a dead repairer lets go of), so that two who repair for overlapping claims do not hold up each other for
@@ -28,6 +30,8 @@
 //!    dead of the segment until it goes on: it is alive.
 
 use crate::fault;
+#[cfg(not(loom))]
+use crate::process::Process;
 use crate::sync::{Acquire, AtomicU32, AtomicU64, Release};
 use crate::table::Table;
 
@@ -46,12 +50,19 @@ pub(crate) const LEFT: u32 = 2;
 #[cfg_attr(not(loom), repr(C, align(128)))]
 pub(crate) struct Entry {
     pub(crate) state: AtomicU32,
-    /// For people who look from outside; liveness never depends on it.
+    /// With the last three words: which process it is.
     pub(crate) pid: AtomicU32,
     /// What the participant is about to claim; its meaning is the object's.
     pub(crate) intent: AtomicU64,
     /// Claims that outlive the operation that made them, in the form of an intent; written by whoever holds what they name.
     pub(crate) leases: [AtomicU64; LEASES],
+    /// 0: not known, and the lock alone tells whether it lives.
+    #[cfg(not(loom))]
+    started: AtomicU64,
+    #[cfg(not(loom))]
+    namespace: AtomicU64,
+    #[cfg(not(loom))]
+    image: AtomicU64,
 }
 
 /// How many leases a participant may hold at a time.
@@ -62,6 +73,33 @@ impl Entry {
     pub(crate) fn clear_claims(&self) {
         self.leases.iter().for_each(|lease| lease.store(0, Release));
         self.intent.store(0, Release);
+    }
+}
+
+#[cfg(not(loom))]
+impl Entry {
+    /// Says which process it is; by whoever holds the lock, before the entry is published.
+    pub(crate) fn sign(&self, process: &Process) {
+        self.lock_alone_tells(); // a death in here leaves no mixture that names a process
+        self.pid.store(process.pid, Release);
+        self.namespace.store(process.namespace, Release);
+        self.image.store(process.image, Release);
+        self.started.store(process.started, Release);
+    }
+
+    /// From now on the participant is as dead as its lock is free, though its process lives on.
+    pub(crate) fn lock_alone_tells(&self) {
+        self.started.store(0, Release);
+    }
+
+    /// Which process it is.
+    pub(crate) fn process(&self) -> Process {
+        Process {
+            started: self.started.load(Acquire),
+            pid: self.pid.load(Acquire),
+            namespace: self.namespace.load(Acquire),
+            image: self.image.load(Acquire),
+        }
     }
 }
 
@@ -85,11 +123,16 @@ pub(crate) type Peers<'a> = Table<'a, Entry>;
 
 /// Who lives, and the right to repair: what the algorithms need to know of the world.
 pub(crate) trait Membership {
-    /// Whether nobody holds the lock of this entry, at this moment.
+    /// Whether nobody holds the lock of this entry, at this moment, and its participant does not live without it.
     fn is_dead(&self, peer: usize) -> bool;
 
-    /// Runs `settle` holding the lock of this entry, unless somebody has it (then `None`). Never waits.
+    /// Runs `settle` holding the lock of this entry, unless somebody has it, or lives without it (then `None`). Never waits.
     fn seize<R>(&self, peer: usize, settle: impl FnOnce() -> R) -> Option<R>;
+
+    /// Whether the lock that `seize` took still is there: its descriptor may be closed under a repairer, too.
+    fn still_has(&self, _peer: usize) -> bool {
+        true
+    }
 
     /// Runs `repair` unless another repairer is at work (then `None`). Never waits.
     fn exclusively<R>(&self, repair: impl FnOnce() -> R) -> Option<R>;
@@ -126,10 +169,11 @@ pub(crate) fn recover(
                 let settled = members.seize(peer, || {
                     let settled = joined(peer) && repair(peer) == Repair::Done;
                     fault::point("repair: settled");
-                    if settled {
+                    let is_still_ours = settled && members.still_has(peer);
+                    if is_still_ours {
                         vacate(peers.entry(peer));
                     }
-                    settled
+                    is_still_ours
                 });
                 repaired += usize::from(settled == Some(true));
             }

@@ -10,15 +10,18 @@ use crate::fork::Epoch;
 #[cfg(feature = "shared_memory")]
 use crate::header::has_magic;
 use crate::header::{Blueprint, Geometry, HEADER_BYTES, MAX_PEERS, PAGE_BYTES};
+use crate::kept_fd::KeptFd;
 use crate::liveness::Locks;
 use crate::mapping::Mapping;
 use crate::peer::{self, Entry, JOINED, Membership, Peers, Repair, VACANT};
+use crate::process::Process;
 use crate::sync::{Acquire, Relaxed, Release};
 use crate::sys::{self, FileFacts};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, OnceLock};
 
 /// How often a newcomer tries to become the repairer before it looks for another entry.
 const PATIENCE: u32 = 1000;
@@ -46,9 +49,17 @@ pub struct Segment(Arc<Inner>);
 struct Inner {
     map: Mapping,
     geometry: Geometry,
-    file: OwnedFd,
+    file: KeptFd,
+    /// The same, once the program has closed the first one.
+    file_again: OnceLock<KeptFd>,
+    /// When no way led to the file any more, in milliseconds; 0: it was never so.
+    blind_since: AtomicU32,
     locks: Locks,
+    process: Process,
 }
+
+/// How long, in milliseconds, a process that finds no way to its file waits before it looks again: it looks through `/proc`.
+const BLIND: u32 = 1000;
 
 impl Segment {
     // --- create and attach ---------------------------------------------------------------------------------------
@@ -100,7 +111,48 @@ impl Segment {
 
     /// Has the kernel commit memory for a range of the body, whole pages. What is committed already stays as it is.
     pub(crate) fn reserve(&self, range: Range<u64>) -> Result<(), Error> {
-        reserve_in(&self.0.file, &self.0.geometry, range)
+        self.with_file(|file| reserve_in(file, &self.0.geometry, range))
+    }
+
+    /// Gives a descriptor of the segment's file, opened anew if the program has closed it.
+    pub(crate) fn with_file<R>(&self, f: impl FnOnce(&OwnedFd) -> Result<R, Error>) -> Result<R, Error> {
+        let kept = [Some(&self.0.file), self.0.file_again.get()];
+        match kept.into_iter().flatten().find_map(KeptFd::get) {
+            Some(file) => f(file),
+            None => f(&self.reopened()?),
+        }
+    }
+
+    /// The segment's file once more, when the program has closed its descriptors.
+    #[cold]
+    fn reopened(&self) -> Result<OwnedFd, Error> {
+        let (now, blind_since) = (sys::milliseconds() | 1, self.0.blind_since.load(Relaxed));
+        if blind_since != 0 && now.wrapping_sub(blind_since) < BLIND {
+            return Err(Error::DescriptorLost);
+        }
+        let peers = self.peers().iter().filter(|entry| entry.state.load(Acquire) == JOINED);
+        let others = peers.map(|entry| entry.pid.load(Acquire)).filter(|&pid| pid != self.0.process.pid);
+        let file = sys::open_by_id(self.0.file.file(), others);
+        self.0.blind_since.store(if file.is_some() { 0 } else { now }, Relaxed);
+        file.ok_or(Error::DescriptorLost)
+    }
+
+    /// The locks of this attachment, if need be on a new descriptor.
+    fn locks(&self) -> Result<&Locks, Error> {
+        let locks = &self.0.locks;
+        if locks.are_lost() {
+            let is_ours = |peer| self.peers().entry(peer).process() == self.0.process;
+            locks.renew(&self.reopened()?, is_ours)?;
+        }
+        Ok(locks)
+    }
+
+    /// Whether this process still can learn of others' deaths.
+    ///
+    /// # Errors
+    /// [`Error::Forked`], [`Error::DescriptorLost`].
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.is_own() { self.locks().map(drop) } else { Err(Error::Forked) }
     }
 
     fn build_with<H>(
@@ -123,7 +175,7 @@ impl Segment {
         let segment = Segment::fill(file, blueprint, geometry, init)?;
         let handle = handle(segment.clone())?;
         fault::point("create: filled");
-        sys::publish(&segment.0.file, name)?;
+        segment.with_file(|file| sys::publish(file, name))?;
         fault::point("create: published");
         Ok(handle)
     }
@@ -220,7 +272,12 @@ impl Segment {
 
     fn assemble(map: Mapping, file: OwnedFd, geometry: Geometry) -> Result<Segment, Error> {
         let locks = Locks::open(&file, geometry.peers)?;
-        Ok(Segment(Arc::new(Inner { map, geometry, file, locks })))
+        let file = KeptFd::new(file).map_err(|e| Error::os("fstat", e))?;
+        let (file_again, blind_since, process) = (OnceLock::new(), AtomicU32::new(0), Process::this());
+        let segment =
+            Segment(Arc::new(Inner { map, geometry, file, file_again, blind_since, locks, process }));
+        segment.cross_out_former_selves();
+        Ok(segment)
     }
 
     // --- what it is ----------------------------------------------------------------------------------------------
@@ -306,14 +363,18 @@ impl Segment {
         if !self.is_own() {
             return Err(Error::Forked);
         }
-        if !self.0.locks.try_hold(peer)? {
+        if !self.locks()?.try_hold(peer)? {
             return Ok(None);
         }
         fault::point("join: locked");
         // From here on dropping `member` lets go of the lock; the entry still is as it was found.
         let entry = self.peers().entry(peer);
+        let lives = self.lives(peer); // before the look at the state: see `peer.rs`
         let found = entry.state.load(Acquire);
         let mut member = Member { segment: self.clone(), peer, found, joined: false };
+        if found == JOINED && lives {
+            return Ok(None);
+        }
         if found == JOINED {
             let mut repaired = || {
                 self.exclusively(|| {
@@ -339,18 +400,45 @@ impl Segment {
         }
         fault::point("join: repaired");
         entry.clear_claims();
-        entry.pid.store(std::process::id(), Relaxed);
+        entry.sign(&self.0.process);
         entry.state.store(JOINED, Release);
         fault::point("join: joined");
         member.joined = true;
         Ok(Some(member))
     }
+
+    /// Whether the participant of an entry whose lock is free lives without it.
+    fn lives(&self, peer: usize) -> bool {
+        let entry = self.peers().entry(peer);
+        entry.state.load(Acquire) == JOINED && entry.process().has(self.0.file.file(), &self.0.process)
+    }
+
+    /// What this process was before it executed its program lives no more, and nobody else can tell.
+    fn cross_out_former_selves(&self) {
+        for entry in self.peers().iter() {
+            if entry.state.load(Acquire) == JOINED && self.0.process.was(&entry.process()) {
+                entry.lock_alone_tells();
+            }
+        }
+    }
 }
 
 impl AsFd for Segment {
     /// The descriptor to pass to another process; it attaches with `from_fd`.
+    ///
+    /// If the program has closed it behind our back, it is opened anew; if that is not possible, this is the number that it had.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.file.as_fd()
+        let (file, again) = (&self.0.file, &self.0.file_again);
+        if file.get().is_none()
+            && again.get().is_none()
+            && let Ok(Ok(reopened)) = self.reopened().map(KeptFd::new)
+        {
+            let _ = again.set(reopened);
+        }
+        match again.get() {
+            Some(again) if file.get().is_none() => again.number(),
+            _ => file.number(),
+        }
     }
 }
 
@@ -366,19 +454,23 @@ impl std::fmt::Debug for Segment {
 
 impl Membership for Segment {
     fn is_dead(&self, peer: usize) -> bool {
-        self.0.locks.is_free(peer)
+        self.locks().is_ok_and(|locks| locks.is_free(peer)) && !self.lives(peer)
     }
 
     fn seize<R>(&self, peer: usize, settle: impl FnOnce() -> R) -> Option<R> {
-        if !self.0.locks.try_hold(peer).ok()? {
+        if !self.locks().ok()?.try_hold(peer).ok()? {
             return None;
         }
         let _seized = Seized { locks: &self.0.locks, peer };
-        Some(settle())
+        (!self.lives(peer)).then(settle)
+    }
+
+    fn still_has(&self, _peer: usize) -> bool {
+        !self.0.locks.are_lost()
     }
 
     fn exclusively<R>(&self, repair: impl FnOnce() -> R) -> Option<R> {
-        let _repairer = self.0.locks.try_repair()?;
+        let _repairer = self.locks().ok()?.try_repair()?;
         Some(repair())
     }
 }
@@ -421,6 +513,7 @@ impl Member {
     /// Leaves as if it had died: whoever repairs finds its words, and makes its entry vacant.
     pub(crate) fn leave_to_repair(&mut self) {
         self.joined = false;
+        self.segment.peers().entry(self.peer).lock_alone_tells();
     }
 
     pub(crate) fn is_guest(&self) -> bool {

@@ -10,10 +10,11 @@ use nix::sys::stat::Mode;
 use rustix::thread::{self, MembarrierCommand, futex};
 use std::ffi::c_void;
 use std::fs::File;
-use std::io;
+use std::io::{self, BufRead};
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
@@ -164,14 +165,39 @@ pub(crate) fn unlink(name: &str) -> Result<(), Error> {
     }
 }
 
+/// Device and inode: which file it is.
+pub(crate) type FileId = (u64, u64);
+
 /// What attach checks of a file.
 pub(crate) struct FileFacts {
     pub(crate) bytes: u64,
     pub(crate) owner: u32,
     pub(crate) is_regular: bool,
-    /// Device and inode: which file it is.
     #[cfg(feature = "shared_memory")]
-    pub(crate) identity: (u64, u64),
+    pub(crate) identity: FileId,
+}
+
+/// Which file a descriptor leads to; `None` if it is closed.
+pub(crate) fn file_id(fd: BorrowedFd<'_>) -> Option<FileId> {
+    nix::sys::stat::fstat(fd).ok().map(|facts| (facts.st_dev, facts.st_ino))
+}
+
+/// The offset of an open file description; `None` if there is none behind the number.
+pub(crate) fn offset(fd: BorrowedFd<'_>) -> Option<i64> {
+    offset_of_number(fd.as_raw_fd())
+}
+
+/// The same by number, for both sides of a fork.
+pub(crate) fn offset_of_number(fd: i32) -> Option<i64> {
+    // SAFETY: asks for a number; defined for any descriptor.
+    let offset = unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) };
+    (offset >= 0).then_some(offset)
+}
+
+/// Moves the offset of an open file description.
+pub(crate) fn set_offset(fd: BorrowedFd<'_>, offset: i64) -> Result<(), Error> {
+    nix::unistd::lseek(fd, offset, nix::unistd::Whence::SeekSet).map_err(|e| Error::os("lseek", e))?;
+    Ok(())
 }
 
 /// Size, owner and type of a file.
@@ -192,22 +218,10 @@ pub(crate) fn file_facts(file: &OwnedFd) -> Result<FileFacts, Error> {
 /// # Errors
 /// [`Error::Os`] if `/proc` cannot be read.
 #[cfg(feature = "shared_memory")]
-pub(crate) fn mapped_file(address: NonNull<u8>) -> Result<Option<(u64, u64)>, Error> {
-    let maps = std::fs::read_to_string(format!("{PROC}/maps"))
-        .map_err(|e| Error::os("read /proc/thread-self/maps", e))?;
-    // start-end perms offset major:minor inode path
-    let parse = |line: &str| -> Option<(usize, u64, (u64, u64))> {
-        let mut words = line.split_ascii_whitespace();
-        let (start, _) = words.next()?.split_once('-')?;
-        let offset = words.nth(1)?;
-        let (major, minor) = words.next()?.split_once(':')?;
-        let hex = |digits| u32::from_str_radix(digits, 16).ok();
-        let device = libc::makedev(hex(major)?, hex(minor)?);
-        let start = usize::from_str_radix(start, 16).ok()?;
-        Some((start, u64::from_str_radix(offset, 16).ok()?, (device, words.next()?.parse().ok()?)))
-    };
-    let at_start = |&(start, offset, _): &(usize, u64, _)| start == address.addr().get() && offset == 0;
-    Ok(maps.lines().filter_map(parse).find(at_start).map(|(_, _, file)| file))
+pub(crate) fn mapped_file(address: NonNull<u8>) -> Result<Option<FileId>, Error> {
+    let starts_there = |m: &Mapped| m.addresses.start == address.addr().get() && m.offset == 0;
+    let found = find_mapping(&format!("{PROC}/maps"), starts_there);
+    Ok(found.map_err(|e| Error::os("read /proc/thread-self/maps", e))?.map(|mapped| mapped.file))
 }
 
 /// The user that this process acts as.
@@ -236,6 +250,133 @@ fn without_proc(call: &'static str) -> Error {
     let why = "/proc does not show this process, and skep needs it to open a segment's descriptor again: \
                mount it (mount -t proc proc /proc)";
     Error::os(call, io::Error::new(io::ErrorKind::NotFound, why))
+}
+
+/// Opens a file of which this process has lost its descriptors: through any other that leads there, its own
+/// or one of the processes `others`; by the name under which it is mapped; through the mapping itself,
+/// which the kernel permits to a privileged process. `None` if none of these leads there.
+pub(crate) fn open_by_id(file: FileId, others: impl Iterator<Item = u32>) -> Option<OwnedFd> {
+    open_through(&format!("{PROC}/fd"), file)
+        .or_else(|| open_mapped(file))
+        .or_else(|| others.into_iter().find_map(|pid| open_through(&format!("/proc/{pid}/fd"), file)))
+}
+
+/// Opens a file through one of the descriptors that a directory of `/proc` shows.
+fn open_through(directory: &str, file: FileId) -> Option<OwnedFd> {
+    let paths = std::fs::read_dir(directory).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    paths.into_iter().find_map(|path| open_if(&path, file))
+}
+
+/// Opens the mapped file of that identity.
+fn open_mapped(file: FileId) -> Option<OwnedFd> {
+    let mapped = find_mapping(&format!("{PROC}/maps"), |mapped| mapped.file == file).ok()??;
+    let Range { start, end } = mapped.addresses;
+    let path = std::ffi::OsStr::from_bytes(&mapped.path);
+    open_if(Path::new(path), file)
+        .or_else(|| open_if(Path::new(&format!("{PROC}/map_files/{start:x}-{end:x}")), file))
+}
+
+/// Opens a path, if it leads to that file.
+fn open_if(path: &Path, file: FileId) -> Option<OwnedFd> {
+    let facts = path.metadata().ok()?; // before it is opened: opening other files may do something
+    if (facts.dev(), facts.ino()) != file {
+        return None;
+    }
+    let opened = File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
+    let opened = OwnedFd::from(opened);
+    (file_id(opened.as_fd()) == Some(file)).then_some(opened)
+}
+
+// --- processes -------------------------------------------------------------------------------------------------
+
+/// A stretch of a process's addresses with a file behind it.
+struct Mapped {
+    addresses: Range<usize>,
+    #[cfg(feature = "shared_memory")]
+    offset: u64,
+    file: FileId,
+    path: Vec<u8>,
+}
+
+impl Mapped {
+    /// A line of `/proc/PID/maps`: `start-end perms offset major:minor inode path`.
+    fn parse(line: &[u8]) -> Option<Mapped> {
+        let (numbers, path) = match line.iter().position(|&byte| byte == b'/') {
+            Some(at) => line.split_at(at),
+            None => (line, &b""[..]),
+        };
+        let mut words = std::str::from_utf8(numbers).ok()?.split_ascii_whitespace();
+        let (start, end) = words.next()?.split_once('-')?;
+        let _offset = words.nth(1)?;
+        let (major, minor) = words.next()?.split_once(':')?;
+        let address = |digits| usize::from_str_radix(digits, 16).ok();
+        let device = |digits| u32::from_str_radix(digits, 16).ok();
+        Some(Mapped {
+            addresses: address(start)?..address(end)?,
+            #[cfg(feature = "shared_memory")]
+            offset: u64::from_str_radix(_offset, 16).ok()?,
+            file: (libc::makedev(device(major)?, device(minor)?), words.next()?.parse().ok()?),
+            path: path.trim_ascii_end().to_vec(),
+        })
+    }
+}
+
+/// The first mapping like that which a file such as `/proc/PID/maps` shows.
+fn find_mapping(maps: &str, is_it: impl Fn(&Mapped) -> bool) -> io::Result<Option<Mapped>> {
+    let mut lines = io::BufReader::new(File::open(maps)?);
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line)? > 0 {
+        if let Some(mapped) = Mapped::parse(&line).filter(&is_it) {
+            return Ok(Some(mapped));
+        }
+        line.clear();
+    }
+    Ok(None)
+}
+
+/// Whether a process has a file mapped. Without its first thread, any other one tells.
+pub(crate) fn has_mapped(pid: u32, file: FileId) -> io::Result<bool> {
+    let maps = |directory: &str| find_mapping(&format!("{directory}/maps"), |mapped| mapped.file == file);
+    if maps(&format!("/proc/{pid}"))?.is_some() {
+        return Ok(true);
+    }
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let Some(thread) = thread?.file_name().to_str().map(str::to_owned) else { continue };
+        match maps(&format!("/proc/{pid}/task/{thread}")) {
+            Ok(None) => {}
+            Ok(Some(_)) => return Ok(true),
+            Err(error) if is_gone(&error) => {} // this thread has ended
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
+/// When a process was started, in clock ticks since the machine was; `None` for this process.
+pub(crate) fn started(pid: Option<u32>) -> io::Result<u64> {
+    let path = pid.map_or("/proc/self/stat".to_owned(), |pid| format!("/proc/{pid}/stat"));
+    // "pid (name) state …": the name may hold anything, so look behind its last parenthesis.
+    let stat = std::fs::read(path)?;
+    let behind = stat.iter().rposition(|&byte| byte == b')').map_or(stat.len(), |at| at + 1);
+    let fields = String::from_utf8_lossy(&stat[behind..]).into_owned();
+    let field = fields.split_ascii_whitespace().nth(22 - 3).and_then(|field| field.parse().ok());
+    field.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Whether an error of `/proc` says that the process or thread is no more.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
+/// Whether an error of `/proc` says that this process may not know.
+pub(crate) fn is_forbidden(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+}
+
+/// Nanoseconds on the monotonic clock.
+pub(crate) fn nanoseconds() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
 }
 
 // --- liveness: OFD locks -----------------------------------------------------------------------------------------
@@ -341,7 +482,7 @@ pub(crate) fn at_fork(
     if result == 0 { Ok(()) } else { Err(Error::os("pthread_atfork", io::Error::from_raw_os_error(result))) }
 }
 
-/// Closes a descriptor by number; for the child's side of a fork.
+/// Closes a descriptor by number.
 pub(crate) fn close_number(fd: i32) {
     // SAFETY: closing is defined for any number; the caller owns the descriptor behind it.
     unsafe { libc::close(fd) };

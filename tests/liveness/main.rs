@@ -10,6 +10,7 @@ mod common;
 #[path = "../common/stepped.rs"]
 mod stepped;
 
+mod closed;
 mod exec;
 mod forks;
 mod half_born;
@@ -35,6 +36,18 @@ fn the_other_process() {
         "hold, and fork" => forks::hold_and_fork(&argument),
         "hold, and fork past libc" => forks::hold_and_clone(&argument),
         "begin to hold during a fork" => forks::begin_during_a_fork(&argument),
+        "hold, and close all descriptors" => closed::hold_and_close(&argument),
+        "close all descriptors, and open others" => closed::close_and_reuse(&argument),
+        "close one descriptor, and pass another on" => closed::close_one_and_pass_on(&argument),
+        "close all descriptors without the first thread" => closed::close_without_first_thread(&argument),
+        "hold, and execute itself" => closed::hold_and_execute_itself(&argument),
+        "open queue and pipe" => closed::open_queue_and_pipe(&argument),
+        "close all descriptors, and wait for a dead one's item" => {
+            closed::close_and_wait_for_the_dead(given_fd())
+        }
+        "hold an item" => closed::hold_an_item(given_fd()),
+        "hold the board, and close all descriptors" => closed::hold_the_board_and_close(&argument),
+        "hold blocks, and close all descriptors" => closed::hold_blocks_and_close(&argument),
         "live without /proc" => namespaces::live_without_proc(&argument),
         "open in another pid namespace" => namespaces::open_elsewhere(&argument),
         other => panic!("no such role: {other}"),

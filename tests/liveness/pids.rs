@@ -22,7 +22,7 @@ fn state_of(pid: i32) -> char {
     stat.rsplit(") ").next().unwrap().chars().next().unwrap()
 }
 
-fn until_zombie(pid: i32) {
+pub fn until_zombie(pid: i32) {
     while state_of(pid) != 'Z' {
         std::thread::yield_now();
     }

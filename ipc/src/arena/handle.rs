@@ -397,9 +397,10 @@ impl Arena {
     /// Calls that find no memory do this by themselves; whoever learns of a death by other means can make it happen at once.
     ///
     /// # Errors
-    /// [`Error::Forked`].
+    /// [`Error::Forked`], [`Error::DescriptorLost`].
     pub fn recover(&self) -> Result<usize, Error> {
-        if self.core.is_own() { Ok(self.core.recover()) } else { Err(Error::Forked) }
+        self.core.segment().check()?;
+        Ok(self.core.recover())
     }
 }
 

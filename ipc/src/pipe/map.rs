@@ -88,7 +88,8 @@ impl Mirror {
         let offset = i64::try_from(offset);
         let length = usize::try_from(bytes).ok().and_then(NonZeroUsize::new);
         let (Ok(offset), Some(length)) = (offset, length) else { return Err(no_memory) };
-        Ok(Mirror { base: sys::map_twice(segment.as_fd(), offset, length)?, bytes: length })
+        let base = segment.with_file(|file| sys::map_twice(file.as_fd(), offset, length))?;
+        Ok(Mirror { base, bytes: length })
     }
 }
 

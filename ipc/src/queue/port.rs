@@ -240,7 +240,8 @@ impl<T: Pod> Port<T> {
 
     /// Repairs for the dead that are found; says for how many.
     pub(crate) fn recover(&self) -> Result<usize, Error> {
-        if self.is_usable() { Ok(self.ring.recover(&self.segment)) } else { Err(Error::Forked) }
+        self.segment.check()?;
+        Ok(self.ring.recover(&self.segment))
     }
 
     /// Whether this still is the process that made the handle: one load.
