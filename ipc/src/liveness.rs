@@ -188,3 +188,31 @@ impl Description {
         fork::close(self.fd.as_raw_fd(), self.mark);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_is_not_held_twice_nor_free_to_others() {
+        let file = sys::anonymous_file().unwrap();
+        let (here, elsewhere) = (Locks::open(&file, 2).unwrap(), Locks::open(&file, 2).unwrap());
+        assert!(here.try_hold(0).unwrap());
+        assert!(!here.try_hold(0).unwrap(), "the kernel would not refuse it");
+        assert!(!here.is_free(0) && !elsewhere.is_free(0) && !elsewhere.try_hold(0).unwrap());
+        here.let_go(0);
+        assert!(here.is_free(0) && elsewhere.try_hold(0).unwrap());
+    }
+
+    #[test]
+    fn a_lost_description_is_replaced_with_its_locks() {
+        let file = sys::anonymous_file().unwrap();
+        let (here, elsewhere) = (Locks::open(&file, 3).unwrap(), Locks::open(&file, 3).unwrap());
+        assert!(here.try_hold(0).unwrap() && here.try_hold(1).unwrap());
+        sys::close_number(here.state().description.number().as_raw_fd());
+        assert!(here.are_lost() && here.try_hold(2).is_err() && elsewhere.is_free(0));
+        here.renew(&file, |peer| peer != 1).unwrap();
+        assert!(!here.are_lost() && !elsewhere.is_free(0));
+        assert!(elsewhere.is_free(1), "it is another one's by now");
+    }
+}

@@ -1,21 +1,28 @@
 //! When a call that does not block looks for the dead.
 
+use crate::sys;
+use crate::wait::SLICE;
 use std::cell::Cell;
 
-/// One look in so many refusals: it asks the kernel, which takes as long as some of them.
-const REFUSALS_BEFORE_LOOK: u32 = 1024;
-
-/// How often a handle's calls that do not block were refused.
+/// When a handle's calls that do not block last looked for the dead.
 ///
-/// A call that waits notices by itself that another participant is dead. Whoever only tries, again and again, must notice it too, but not pay for a
-/// look each time. The cell makes a handle that has one a single thread's at a time.
+/// A call that waits notices by itself that another participant is dead. Whoever only tries, again and again, must notice it too, and as soon; but not pay
+/// for a look each time, which asks the kernel. So a refusal looks if the last look was a slice ago, however many refusals there were since: one that
+/// comes later than that after a death sees it. The cell makes a handle that has one a single thread's at a time.
 #[derive(Default)]
-pub(crate) struct Refusals(Cell<u32>);
+pub(crate) struct Refusals {
+    /// In nanoseconds; 0: never.
+    last_look: Cell<u64>,
+}
 
 impl Refusals {
-    /// Counts one more. Whether it is time to look for the dead.
+    /// Whether it is time to look for the dead. Reads a clock, without a system call.
     pub(crate) fn is_time_to_look(&self) -> bool {
-        self.0.set((self.0.get() + 1) % REFUSALS_BEFORE_LOOK);
-        self.0.get() == 0
+        let (now, last) = (sys::coarse_nanoseconds(), self.last_look.get());
+        let is_time = last == 0 || now.saturating_sub(last) >= SLICE.as_nanos() as u64;
+        if is_time {
+            self.last_look.set(now);
+        }
+        is_time
     }
 }

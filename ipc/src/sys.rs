@@ -373,6 +373,12 @@ pub(crate) fn is_forbidden(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied
 }
 
+/// Nanoseconds on the monotonic clock as of its last tick: no system call, nor a look at the hardware.
+pub(crate) fn coarse_nanoseconds() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
+}
+
 /// Nanoseconds on the monotonic clock.
 pub(crate) fn nanoseconds() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);

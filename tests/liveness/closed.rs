@@ -42,9 +42,13 @@ fn assert_untouched(mut files: Vec<File>) {
         file.rewind().unwrap();
         file.read_to_string(&mut text).unwrap();
         assert_eq!(text, n.to_string());
-        let name = format!("/proc/self/fdinfo/{}", file.as_raw_fd());
-        assert!(!std::fs::read_to_string(name).unwrap().contains("lock:"), "a lock on a stranger's file");
+        assert_unlocked(file);
     }
+}
+
+fn assert_unlocked(file: &File) {
+    let name = format!("/proc/self/fdinfo/{}", file.as_raw_fd());
+    assert!(!std::fs::read_to_string(name).unwrap().contains("lock:"), "a lock on a stranger's file");
 }
 
 pub fn hold_and_close(name: &str) -> ! {
@@ -85,8 +89,12 @@ pub fn close_and_reuse(name: &str) {
     let files = take_the_numbers();
     let mut queue = part.queue.try_clone().unwrap();
     queue.recover().unwrap();
+    files.iter().for_each(assert_unlocked);
     queue.put(std::process::id().into()).unwrap();
-    queue.get_timeout(Duration::from_millis(300)).unwrap_err();
+    while !queue.is_empty() {
+        std::thread::yield_now();
+    }
+    queue.get_timeout(Duration::from_millis(300)).unwrap_err(); // long enough for a look
     drop((part, queue));
     assert_untouched(files);
 }
@@ -112,7 +120,7 @@ pub fn close_one_and_pass_on(name: &str) {
     let copy = part.queue.as_fd().try_clone_to_owned().unwrap();
     assert_eq!(copy.as_raw_fd(), file);
     let child = Command::new("sleep").arg("1000").stdin(copy.try_clone().unwrap()).spawn().unwrap();
-    part.queue.recover().unwrap();
+    std::mem::forget(part.queue.try_clone().unwrap());
     part.queue.put(child.id().into()).unwrap();
     std::mem::forget(copy);
     wait()
@@ -134,16 +142,20 @@ fn a_duplicate_under_the_number_of_a_closed_lock_keeps_nobody_alive() {
     let child = scene.report() as i32;
     scene.assert_alive_in_queue_and_pipe();
     other.kill();
-    scene.assert_dead();
+    assert_eq!(scene.queue.recover().unwrap(), 2, "the child has no part in it");
     // SAFETY: the child of one that is dead.
     unsafe { libc::kill(child, libc::SIGKILL) };
 }
 
 pub fn close_without_first_thread(name: &str) -> ! {
     let name = name.to_owned();
-    // SAFETY: a fork; the child runs what follows.
-    if unsafe { libc::fork() } > 0 {
-        wait()
+    // SAFETY: a fork; the child runs what follows, and the parent waits for it.
+    unsafe {
+        let child = libc::fork();
+        if child > 0 {
+            libc::waitpid(child, std::ptr::null_mut(), 0);
+            std::process::exit(0);
+        }
     }
     std::thread::spawn(move || {
         // SAFETY: asks for this process's number.
@@ -164,9 +176,8 @@ fn a_process_without_its_first_thread_and_its_descriptors_is_alive() {
     scene.assert_alive();
     // SAFETY: the child of a child of ours.
     unsafe { libc::kill(pid, libc::SIGKILL) };
-    until_zombie(pid);
+    other.finish();
     scene.assert_dead();
-    drop(other);
 }
 
 /// What it was is dead, though pid and start are the same, and the new program has the same file mapped.

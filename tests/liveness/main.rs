@@ -17,6 +17,7 @@ mod half_born;
 mod namespaces;
 mod paused;
 mod pids;
+mod polled;
 mod scene;
 mod traffic;
 
@@ -45,6 +46,7 @@ fn the_other_process() {
         "close all descriptors, and wait for a dead one's item" => {
             closed::close_and_wait_for_the_dead(given_fd())
         }
+        "hold the permits" => polled::hold_the_permits(&argument),
         "hold an item" => closed::hold_an_item(given_fd()),
         "hold the board, and close all descriptors" => closed::hold_the_board_and_close(&argument),
         "hold blocks, and close all descriptors" => closed::hold_blocks_and_close(&argument),

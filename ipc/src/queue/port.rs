@@ -1,6 +1,6 @@
 //! One participant's working view of a ring: what each handle of a queue does, whatever segment its ring lies in.
 //!
-//! It tries, and what does not succeed waits; it counts refusals, refuses to work in a forked child, keeps the leases, and says in errors what the ring says in
+//! It tries, and what does not succeed waits; it looks for the dead when it is refused, refuses to work in a forked child, keeps the leases, and says in errors what the ring says in
 //! [`Refusal`]s. It is no participant by itself: the handle that owns it holds the entry, and lets go of it after the port is dropped.
 
 use super::leasing::{Delivery, Leased};
@@ -39,7 +39,8 @@ impl<T: Pod> Port<T> {
         if !self.is_usable() {
             return Err(PutError::Forked(value));
         }
-        self.ring.put_and_wake(value).map_err(|refusal| self.explain_put(refusal, value))
+        let put = || self.ring.put_and_wake(value);
+        put().or_else(|refusal| self.after_a_look(refusal, put)).map_err(|refusal| put_error(refusal, value))
     }
 
     /// Puts a value, as soon as there is room.
@@ -57,11 +58,13 @@ impl<T: Pod> Port<T> {
         if !self.is_usable() {
             return Err(PutError::Forked(()));
         }
-        let room = match (self.ring.look_for_room(), until) {
+        let look = || self.ring.look_for_room();
+        let room = match (look(), until) {
             (Err(Refusal::NotReady), Some(until)) => self.ring.wait_for_room(&self.segment, until),
+            (Err(refusal), None) => self.after_a_look(refusal, look),
             (outcome, _) => outcome,
         };
-        room.map_err(|refusal| self.explain_put(refusal, ()))
+        room.map_err(|refusal| put_error(refusal, ()))
     }
 
     /// Puts as many of the values as there is room for now, in one claim; says how many.
@@ -72,7 +75,8 @@ impl<T: Pod> Port<T> {
         if !self.is_usable() {
             return Err(PutError::Forked(()));
         }
-        self.ring.put_batch_and_wake(values).map_err(|refusal| self.explain_put(refusal, ()))
+        let put = || self.ring.put_batch_and_wake(values);
+        put().or_else(|refusal| self.after_a_look(refusal, put)).map_err(|refusal| put_error(refusal, ()))
     }
 
     /// Puts all values in order, several to a claim, waiting for room as often as it takes.
@@ -120,7 +124,8 @@ impl<T: Pod> Port<T> {
             return Ok(0);
         }
         self.check_epoch()?;
-        self.ring.get_batch_and_wake(into).map_err(|refusal| self.explain_get(refusal))
+        let mut get = || self.ring.get_batch_and_wake(into);
+        get().or_else(|refusal| self.after_a_look(refusal, get)).map_err(get_error)
     }
 
     /// The same, as soon as there is an item.
@@ -137,7 +142,8 @@ impl<T: Pod> Port<T> {
     #[inline]
     fn attempt_claim(&self) -> Result<u64, GetError> {
         self.check_epoch()?;
-        self.ring.try_claim().map_err(|refusal| self.explain_get(refusal))
+        let claim = || self.ring.try_claim();
+        claim().or_else(|refusal| self.after_a_look(refusal, claim)).map_err(get_error)
     }
 
     #[inline]
@@ -148,8 +154,7 @@ impl<T: Pod> Port<T> {
     }
 
     fn wait_for<R>(&self, until: Until, claim: impl Fn() -> Result<R, Refusal>) -> Result<R, GetError> {
-        let outcome = self.ring.wait_and_claim(&self.segment, until, claim);
-        outcome.map_err(|refusal| self.explain_get(refusal))
+        self.ring.wait_and_claim(&self.segment, until, claim).map_err(get_error)
     }
 
     // --- lease -------------------------------------------------------------------------------------------------
@@ -159,7 +164,8 @@ impl<T: Pod> Port<T> {
     pub(crate) fn try_lease(&self) -> Result<Delivery, GetError> {
         self.check_epoch()?;
         let word = self.vacant_lease()?;
-        self.ring.try_lease(&self.leased, word).map_err(|refusal| self.explain_get(refusal))
+        let lease = || self.ring.try_lease(&self.leased, word);
+        lease().or_else(|refusal| self.after_a_look(refusal, lease)).map_err(get_error)
     }
 
     /// Leases the next item, as soon as there is one.
@@ -255,29 +261,20 @@ impl<T: Pod> Port<T> {
         if self.is_usable() { Ok(()) } else { Err(GetError::Forked) }
     }
 
+    /// One more attempt after one that was refused, if it was time to look for the dead. Whoever only tries, again and again, must notice a death too.
     #[cold]
     #[inline(never)]
-    fn explain_put<U>(&self, refusal: Refusal, value: U) -> PutError<U> {
-        self.count_refusal();
-        put_error(refusal, value)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn explain_get(&self, refusal: Refusal) -> GetError {
-        self.count_refusal();
-        match refusal {
-            Refusal::NotReady | Refusal::Ending => GetError::Empty,
-            Refusal::Closed => GetError::Closed,
-            Refusal::Corrupt => GetError::Corrupt,
-        }
-    }
-
-    /// Whoever only tries, again and again, must notice a death too.
-    fn count_refusal(&self) {
-        if self.refusals.is_time_to_look() {
+    fn after_a_look<R>(
+        &self,
+        refusal: Refusal,
+        attempt: impl FnOnce() -> Result<R, Refusal>,
+    ) -> Result<R, Refusal> {
+        let may_be_for_the_dead = matches!(refusal, Refusal::NotReady | Refusal::Ending);
+        if may_be_for_the_dead && self.refusals.is_time_to_look() {
             self.ring.recover_holders(&self.segment);
+            return attempt();
         }
+        Err(refusal)
     }
 }
 
@@ -296,6 +293,15 @@ fn put_error<T>(refusal: Refusal, value: T) -> PutError<T> {
         Refusal::NotReady | Refusal::Ending => PutError::Full(value),
         Refusal::Closed => PutError::Closed(value),
         Refusal::Corrupt => PutError::Corrupt(value),
+    }
+}
+
+/// A consumer's refusal as an error.
+fn get_error(refusal: Refusal) -> GetError {
+    match refusal {
+        Refusal::NotReady | Refusal::Ending => GetError::Empty,
+        Refusal::Closed => GetError::Closed,
+        Refusal::Corrupt => GetError::Corrupt,
     }
 }
 
