@@ -9,7 +9,7 @@
 
 use clap::Parser;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
-use skep::{Pool, PoolError, ShmSlice, TaskError};
+use skep::{MapError, Pool, PoolError, ShmSlice};
 use std::hash::{DefaultHasher, Hasher};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -93,8 +93,8 @@ struct Failure {
     reason: String,
 }
 
-impl From<TaskError> for Failure {
-    fn from(error: TaskError) -> Self {
+impl From<MapError> for Failure {
+    fn from(error: MapError) -> Self {
         Failure { code: DIFFERENT, reason: error.to_string() }
     }
 }

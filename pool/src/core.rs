@@ -58,6 +58,8 @@ pub(crate) struct Core {
 struct Ticket {
     job: Arc<Job>,
     part: u32,
+    /// The task's name.
+    task: &'static str,
     count: u32,
     retries: u8,
     /// The blocks in the arguments, each with the item that it belongs to.
@@ -160,10 +162,10 @@ impl Core {
         }
     }
 
-    /// Waits until every task that was submitted has its outcome.
-    pub(crate) fn wait_for_all(&self) {
+    /// Waits until every task that was submitted has its outcome, or for the deadline; tells which.
+    pub(crate) fn wait_for_all(&self, deadline: Option<Instant>) -> bool {
         let is_idle = |free: &Free| free.indices.len() == self.depth() && free.calls == 0;
-        self.collector.wait(self, None, |this| self.free_is(is_idle, this));
+        self.collector.wait(self, deadline, |this| self.free_is(is_idle, this))
     }
 
     fn deliver_id(&self, id: Id) {
@@ -182,7 +184,7 @@ impl Core {
         let begun = read.map_or(ticket.count, |(items, _)| items);
         let outcome = match read {
             Ok((items, has_handles)) => {
-                let mut outcome = Outcome::take(results, has_handles.then_some(&self.arena));
+                let mut outcome = Outcome::take(ticket.task, results, has_handles.then_some(&self.arena));
                 // A worker stops early when there is no room even for the error of an item.
                 (items..ticket.count).for_each(|_| outcome.push_error(TaskError::NoMemory));
                 Ok(outcome)

@@ -52,8 +52,11 @@ fn signal_name(number: i32) -> Option<&'static str> {
     })
 }
 
-/// Why a task gave no result. It concerns that task alone, except for the last four, which concern the whole pool.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+/// The reason why a task gave no result. The last four concern the whole pool, the others that task alone.
+///
+/// Its `Debug` form is the sentence that `Display` gives, so that a `main` which returns it with `?`
+/// prints something to read.
+#[derive(Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum TaskError {
     /// The task panicked. Its worker goes on.
@@ -65,8 +68,10 @@ pub enum TaskError {
         location: String,
     },
     /// The worker process ended while it ran the task. Another one has taken its place.
-    #[error("worker {pid} {cause} while it ran the task")]
+    #[error("worker {pid} {cause} while it ran {task}")]
     WorkerDied {
+        /// The task's path.
+        task: String,
         /// The process that was running it.
         pid: u32,
         /// How it ended.
@@ -114,7 +119,9 @@ pub enum TaskError {
         output: u64,
     },
     /// The workers have no such task. It must be linked into the executable that called `skep::init()`.
-    #[error("the workers do not know the task {name:?}: is it part of this executable?")]
+    #[error(
+        "the workers do not know the task {name}: link it into this executable, a library that is loaded later is too late"
+    )]
     UnknownTask {
         /// The task's path.
         name: String,
@@ -144,6 +151,15 @@ pub enum TaskError {
     /// There was no memory for the argument or result.
     #[error("no shared memory for the argument or result")]
     NoMemory,
+    /// The time was over before the task had a result. It was submitted, and goes on; its result is
+    /// dropped when it comes.
+    #[error("timed out: the task has no result yet, and goes on")]
+    TimedOut,
+    /// The time was over before a record was free, so the task was not submitted.
+    #[error(
+        "timed out: all records of the pool are in use, so the task was not submitted: collect results, or raise the queue depth"
+    )]
+    Full,
     /// The pool was closed before the task was submitted.
     #[error("the pool is closed: submit before close()")]
     Closed,
@@ -161,8 +177,64 @@ pub enum TaskError {
     Forked,
 }
 
-/// Why a pool could not be started or ended.
-#[derive(Debug, thiserror::Error)]
+impl fmt::Debug for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The error of one call among many: what went wrong, and with which input.
+///
+/// Turns into a [`TaskError`] with `?`. Its `Debug` form is the sentence that `Display` gives.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MapError {
+    /// The number of the input, from 0; for [`map_slice`](crate::Pool::map_slice) that of the chunk.
+    /// `None` if the error concerns no single one.
+    pub input: Option<usize>,
+    /// What went wrong.
+    pub error: TaskError,
+}
+
+impl MapError {
+    pub(crate) fn at(input: usize) -> impl FnOnce(TaskError) -> MapError {
+        move |error| MapError { input: Some(input), error }
+    }
+}
+
+impl fmt::Display for MapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.input {
+            Some(input) => write!(f, "input {input}: {}", self.error),
+            None => self.error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for MapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for MapError {}
+
+impl From<TaskError> for MapError {
+    fn from(error: TaskError) -> Self {
+        MapError { input: None, error }
+    }
+}
+
+impl From<MapError> for TaskError {
+    fn from(error: MapError) -> Self {
+        error.error
+    }
+}
+
+/// The reason why a pool could not be started or ended.
+///
+/// Its `Debug` form is the sentence that `Display` gives, so that a `main` which returns it with `?`
+/// prints something to read.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum PoolError {
     /// This program has not called [`init`](crate::init).
@@ -230,6 +302,9 @@ pub enum PoolError {
     /// [`join`](crate::Pool::join) was called on a pool that still takes tasks.
     #[error("the pool is still open: call close() or terminate() before join()")]
     StillOpen,
+    /// The time was over before every task had its outcome and every process was gone.
+    #[error("timed out: the pool still has tasks or processes: join again, or terminate() it")]
+    TimedOut,
     /// This process is a forked child of the one that has the pool, and the pool is not its own.
     #[error("the pool belongs to the process that made it, and this is a forked child: make a pool here")]
     Forked,
@@ -248,6 +323,12 @@ pub enum PoolError {
         /// What the kernel said.
         source: io::Error,
     },
+}
+
+impl fmt::Debug for PoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl PoolError {

@@ -49,7 +49,7 @@ pub fn run_each<A: DeserializeOwned, R: Serialize>(
 pub fn results<R: DeserializeOwned>(stream: &[u8], arena: &Arena) -> Vec<Result<R, TaskError>> {
     let mut rest = stream;
     let count = std::iter::from_fn(|| frame::next(&mut rest)).count();
-    let mut outcome = Outcome::take(stream.to_vec(), Some(arena));
+    let mut outcome = Outcome::take("fuzzed", stream.to_vec(), Some(arena));
     (0..count).map(|_| outcome.next()).collect()
 }
 

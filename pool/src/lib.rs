@@ -84,7 +84,7 @@ mod worker;
 #[cfg(not(loom))]
 mod zygote;
 
-pub use error::{Cause, PoolError, TaskError};
+pub use error::{Cause, MapError, PoolError, TaskError};
 #[cfg(not(loom))]
 pub use {
     arena::arena,

@@ -1,7 +1,7 @@
 //! Many calls of one task: `map` in chunks and in order, `imap_unordered` one by one and lazily.
 
 use crate::core::{Batch, Core};
-use crate::error::TaskError;
+use crate::error::{MapError, TaskError};
 use crate::frame;
 use crate::job::{Arrival, Job};
 use crate::outcome::Outcome;
@@ -14,6 +14,7 @@ use std::fmt;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A chunk ends when its arguments come to so many bytes.
 const CHUNK_BYTES: usize = 16 << 20;
@@ -31,10 +32,11 @@ struct Encoded {
 }
 
 impl Encoded {
-    fn new<A: Serialize>(inputs: impl Iterator<Item = A>, arena: &Arena) -> Result<Encoded, TaskError> {
+    fn new<A: Serialize>(inputs: impl Iterator<Item = A>, arena: &Arena) -> Result<Encoded, MapError> {
         let mut encoded = Encoded::default();
         for input in inputs {
-            let freight = frame::put_argument(&mut encoded.stream, input, arena).map_err(|error| *error)?;
+            let freight = frame::put_argument(&mut encoded.stream, input, arena)
+                .map_err(|error| MapError::at(encoded.ends.len())(*error))?;
             if !freight.is_empty() {
                 encoded.freight.push_back((encoded.ends.len(), freight));
             }
@@ -60,7 +62,8 @@ pub(crate) fn map<A: Serialize, R: DeserializeOwned>(
     task: TaskRef,
     workers: usize,
     inputs: impl Iterator<Item = A>,
-) -> Result<Vec<R>, TaskError> {
+    deadline: Option<Instant>,
+) -> Result<Vec<R>, MapError> {
     let mut encoded = Encoded::new(inputs, core.arena())?;
     let length = encoded.ends.len().div_ceil(4 * workers).clamp(1, u32::MAX as usize);
     let job = Arc::new(Job::default());
@@ -69,8 +72,8 @@ pub(crate) fn map<A: Serialize, R: DeserializeOwned>(
     let mut first = 0;
     while let Some((count, arguments, mut freight)) = encoded.chunk(first, length) {
         let mut batch = Batch { task, count, arguments, freight: &mut freight, is_continued: false };
-        if let Err(error) = core.submit(&mut batch, &job, counts.len() as u32) {
-            refused = Some(error);
+        if let Err(error) = core.submit(&mut batch, &job, counts.len() as u32, deadline) {
+            refused = Some(MapError { input: Some(first), error });
             break;
         }
         counts.push(count);
@@ -79,18 +82,24 @@ pub(crate) fn map<A: Serialize, R: DeserializeOwned>(
     let mut results = Ok(Vec::with_capacity(encoded.ends.len()));
     drop(encoded);
     let mut arrived: Vec<_> = counts.iter().map(|_| None).collect();
-    let mut next = 0;
+    // The next chunk in order, and how many inputs are before it.
+    let (mut next, mut done) = (0, 0);
     while next < counts.len() {
-        if !core.wait(&job, 1, None) {
-            return Err(TaskError::Forked); // what decodes may fork, and return here as well
+        if !core.wait(&job, 1, deadline) {
+            // What decodes may fork, and return here as well.
+            let error = if core.is_own() { TaskError::TimedOut } else { TaskError::Forked };
+            return results.and(Err(MapError { input: Some(done), error }));
         }
-        let Some(Arrival { part, outcome }) = job.take() else { return Err(TaskError::Terminated) };
+        let Some(Arrival { part, outcome }) = job.take() else {
+            return Err(MapError { input: Some(done), error: TaskError::Terminated });
+        };
         // One whose submission was refused may have been told, too.
         let Some(place) = arrived.get_mut(part as usize) else { continue };
         *place = Some(outcome);
         // What comes in order is decoded while the workers are at the rest.
         while let Some(outcome) = arrived.get_mut(next).and_then(Option::take) {
-            results = results.and_then(|results| decode(outcome?, counts[next], results));
+            results = results.and_then(|results| decode(outcome, counts[next], results));
+            done += counts[next] as usize;
             next += 1;
         }
     }
@@ -99,12 +108,13 @@ pub(crate) fn map<A: Serialize, R: DeserializeOwned>(
 
 /// The results of a chunk, behind those before.
 fn decode<R: DeserializeOwned>(
-    mut outcome: Outcome,
+    outcome: Result<Outcome, TaskError>,
     count: u32,
     mut results: Vec<R>,
-) -> Result<Vec<R>, TaskError> {
+) -> Result<Vec<R>, MapError> {
+    let mut outcome = outcome.map_err(MapError::at(results.len()))?;
     for _ in 0..count {
-        results.push(outcome.next()?);
+        results.push(outcome.next().map_err(MapError::at(results.len()))?);
     }
     Ok(results)
 }
@@ -122,6 +132,8 @@ pub struct Imap<'p, I, A, R> {
     /// What that input has sent.
     freight: Vec<Sent>,
     job: Arc<Job>,
+    /// How many inputs were submitted. A part's number is its input's, as far as 32 bits go.
+    submitted: usize,
     in_flight: usize,
     window: usize,
     types: PhantomData<fn(A) -> R>,
@@ -136,6 +148,7 @@ impl<'p, I, A, R> Imap<'p, I, A, R> {
             pending: Vec::new(),
             freight: Vec::new(),
             job: Arc::new(Job::default()),
+            submitted: 0,
             in_flight: 0,
             window: (8 * workers).min(core.depth()),
             types: PhantomData,
@@ -185,7 +198,7 @@ impl<I, A, R> Imap<'_, I, A, R> {
 impl<I: Iterator<Item = A>, A: Serialize, R> Imap<'_, I, A, R> {
     /// Submits inputs until a result is there, the window is full, the table is, or there are no
     /// more. A result comes before the next input, which may wait for it.
-    fn refill(&mut self) -> Result<(), TaskError> {
+    fn refill(&mut self, deadline: Option<Instant>) -> Result<(), MapError> {
         while self.in_flight < self.window && !self.has_result() {
             if self.pending.is_empty() {
                 let Some(inputs) = &mut self.inputs else { break };
@@ -197,7 +210,10 @@ impl<I: Iterator<Item = A>, A: Serialize, R> Imap<'_, I, A, R> {
                 let mut frame = std::mem::take(&mut self.pending);
                 let freight = frame::put_argument(&mut frame, input, self.core.arena());
                 self.pending = frame;
-                let freight = freight.map_err(|error| *error)?;
+                let freight = freight.map_err(|error| {
+                    self.submitted += 1; // it has its number
+                    MapError::at(self.submitted - 1)(*error)
+                })?;
                 if !freight.is_empty() {
                     self.freight.push((0, freight));
                 }
@@ -205,46 +221,73 @@ impl<I: Iterator<Item = A>, A: Serialize, R> Imap<'_, I, A, R> {
             let freight = &mut self.freight;
             let arguments = &self.pending;
             let mut batch = Batch { task: self.task, count: 1, arguments, freight, is_continued: false };
+            let part = self.submitted as u32;
             let submitted = if self.in_flight == 0 {
-                self.core.submit(&mut batch, &self.job, 0).map(|()| true)
+                self.core.submit(&mut batch, &self.job, part, deadline).map(|()| true)
             } else {
-                self.core.try_submit(&mut batch, &self.job, 0)
+                self.core.try_submit(&mut batch, &self.job, part)
             };
             match submitted {
                 Ok(true) => self.in_flight += 1,
                 Ok(false) => break,
+                // It stays, for the next attempt.
+                Err(TaskError::Full) => return Err(MapError::at(self.submitted)(TaskError::TimedOut)),
                 Err(error) => {
                     self.pending.clear();
                     self.freight.clear();
                     if self.core.is_closed() {
                         self.inputs = None; // all others would be refused as well
                     }
-                    return Err(error);
+                    self.submitted += 1;
+                    return Err(MapError::at(self.submitted - 1)(error));
                 }
             }
+            self.submitted += 1;
             self.pending.clear();
         }
         Ok(())
     }
 }
 
-impl<I: Iterator<Item = A>, A: Serialize, R: DeserializeOwned> Iterator for Imap<'_, I, A, R> {
-    type Item = Result<R, TaskError>;
+impl<I: Iterator<Item = A>, A: Serialize, R: DeserializeOwned> Imap<'_, I, A, R> {
+    /// Returns the next result, or `None` if there are no more inputs and no more results.
+    ///
+    /// Waits for a result at most as long as `timeout`. The inputs' iterator is asked for inputs
+    /// meanwhile, and takes as long as it takes.
+    ///
+    /// # Errors
+    /// [`TaskError::TimedOut`] if the time is over; nothing is lost, and the result comes with a later
+    /// call. Otherwise the task's own error, as [`next`](Iterator::next) gives it.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Option<Result<R, MapError>> {
+        self.next_until(Instant::now().checked_add(timeout))
+    }
 
-    fn next(&mut self) -> Option<Self::Item> {
+    fn next_until(&mut self, deadline: Option<Instant>) -> Option<Result<R, MapError>> {
         if !self.core.is_own() {
             let has_more = self.inputs.take().is_some() | (std::mem::take(&mut self.in_flight) > 0);
-            return has_more.then_some(Err(TaskError::Forked));
+            return has_more.then_some(Err(TaskError::Forked.into()));
         }
-        if let Err(error) = self.refill() {
+        if let Err(error) = self.refill(deadline) {
             return Some(Err(error));
         }
         if self.in_flight == 0 {
             return None;
         }
-        self.core.wait(&self.job, 1, None);
+        if !self.core.wait(&self.job, 1, deadline) {
+            return Some(Err(TaskError::TimedOut.into()));
+        }
         self.in_flight -= 1;
-        self.job.take_single().map(|(_, result)| result)
+        let (part, result) = self.job.take_single()?;
+        let behind = (self.submitted as u32).wrapping_sub(part);
+        Some(result.map_err(MapError::at(self.submitted.wrapping_sub(behind as usize))))
+    }
+}
+
+impl<I: Iterator<Item = A>, A: Serialize, R: DeserializeOwned> Iterator for Imap<'_, I, A, R> {
+    type Item = Result<R, MapError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_until(None)
     }
 }
 

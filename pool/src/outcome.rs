@@ -8,6 +8,8 @@ use skep_ipc::{Arena, Taken};
 /// The stream of a record's results, and the blocks of their handles, which are this process's. Those of results that nobody looks at are freed when this is
 /// dropped.
 pub(crate) struct Outcome {
+    /// The task's name.
+    task: &'static str,
     stream: Vec<u8>,
     at: usize,
     taken: Option<Taken>,
@@ -15,7 +17,7 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     /// Takes the blocks of all results if they may have some. The record is still this process's.
-    pub(crate) fn take(stream: Vec<u8>, arena: Option<&Arena>) -> Outcome {
+    pub(crate) fn take(task: &'static str, stream: Vec<u8>, arena: Option<&Arena>) -> Outcome {
         let taken = arena.map(|arena| {
             let mut rest = &stream[..];
             let payloads: Vec<_> = std::iter::from_fn(|| frame::next(&mut rest)).collect();
@@ -24,7 +26,7 @@ impl Outcome {
             // this process's, and is freed after this, so nobody else takes by them.
             unsafe { arena.take_sent(entries) }
         });
-        Outcome { stream, at: 0, taken }
+        Outcome { task, stream, at: 0, taken }
     }
 
     /// Adds what became of an item that has no result.
@@ -42,7 +44,11 @@ impl Outcome {
         let mut rest = &self.stream[self.at..];
         let payload = frame::next(&mut rest).ok_or_else(missing)?;
         self.at = self.stream.len() - rest.len();
-        payload.result(self.taken.as_mut())
+        payload.result(self.taken.as_mut()).map_err(|error| match error {
+            // The worker knows the number alone.
+            TaskError::UnknownTask { .. } => TaskError::UnknownTask { name: self.task.into() },
+            error => error,
+        })
     }
 }
 

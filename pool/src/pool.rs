@@ -3,7 +3,7 @@
 use crate::arena;
 use crate::core::{Batch, Core};
 use crate::entry;
-use crate::error::{PoolError, TaskError};
+use crate::error::{MapError, PoolError, TaskError};
 use crate::frame;
 use crate::future::{Future, resolve};
 use crate::job::{Arrival, Job};
@@ -21,6 +21,7 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 /// The largest number of workers: a ring has entries for so many participants.
 const MAX_WORKERS: usize = 2000;
@@ -146,20 +147,52 @@ impl Pool {
         A: Serialize,
         R: DeserializeOwned,
     {
-        let job = self.submit(&task, arguments)?;
-        self.core.wait(&job, 1, None);
-        resolve(job, Some(&self.core))
+        self.apply_until(&task, arguments, None)
     }
 
-    /// Submits one call of a task, and returns its result to be.
+    /// Runs one call of a task, as [`apply`](Self::apply) does, but waits at most as long as `timeout`.
     ///
-    /// Blocks only while all records are in use. What is wrong is found out at [`Future::get`].
+    /// # Errors
+    /// If the time is over, [`TaskError::TimedOut`] when the task was submitted: it goes on, and its
+    /// result is dropped. [`TaskError::Full`] when no record was free, so that it was not. Otherwise
+    /// those of [`apply`](Self::apply).
+    pub fn apply_timeout<A, R, F>(
+        &self,
+        task: Task<A, R, F>,
+        arguments: A,
+        timeout: Duration,
+    ) -> Result<R, TaskError>
+    where
+        A: Serialize,
+        R: DeserializeOwned,
+    {
+        self.apply_until(&task, arguments, Instant::now().checked_add(timeout))
+    }
+
+    fn apply_until<A: Serialize, R: DeserializeOwned, F>(
+        &self,
+        task: &Task<A, R, F>,
+        arguments: A,
+        deadline: Option<Instant>,
+    ) -> Result<R, TaskError> {
+        let job = self.submit(task, arguments, deadline)?;
+        if self.core.wait(&job, 1, deadline) {
+            return resolve(job, Some(&self.core));
+        }
+        // `Serialize` may fork, and return here as well.
+        Err(if self.core.is_own() { TaskError::TimedOut } else { TaskError::Forked })
+    }
+
+    /// Submits one call of a task, and returns a handle to the pending result.
+    ///
+    /// Blocks only while all records are in use; [`apply_async_timeout`](Self::apply_async_timeout)
+    /// limits that. Errors are reported by [`Future::get`].
     pub fn apply_async<A, R, F>(&self, task: Task<A, R, F>, arguments: A) -> Future<R>
     where
         A: Serialize,
         R: DeserializeOwned,
     {
-        let job = self.submit(&task, arguments).unwrap_or_else(|error| {
+        let job = self.submit(&task, arguments, None).unwrap_or_else(|error| {
             let job = Job::default();
             job.deliver(Arrival { part: 0, outcome: Err(error) });
             Arc::new(job)
@@ -167,7 +200,32 @@ impl Pool {
         Future::new(job, &self.core)
     }
 
-    fn submit<A: Serialize, R, F>(&self, task: &Task<A, R, F>, arguments: A) -> Result<Arc<Job>, TaskError> {
+    /// Submits one call of a task, and returns a handle to the pending result. Waits at most as long as
+    /// `timeout` for a free record.
+    ///
+    /// # Errors
+    /// [`TaskError::Full`] if there was none until then, or another reason why the task was not
+    /// submitted. The errors of the task itself are reported by [`Future::get`].
+    pub fn apply_async_timeout<A, R, F>(
+        &self,
+        task: Task<A, R, F>,
+        arguments: A,
+        timeout: Duration,
+    ) -> Result<Future<R>, TaskError>
+    where
+        A: Serialize,
+        R: DeserializeOwned,
+    {
+        let deadline = Instant::now().checked_add(timeout);
+        Ok(Future::new(self.submit(&task, arguments, deadline)?, &self.core))
+    }
+
+    fn submit<A: Serialize, R, F>(
+        &self,
+        task: &Task<A, R, F>,
+        arguments: A,
+        deadline: Option<Instant>,
+    ) -> Result<Arc<Job>, TaskError> {
         let job = self.core.job();
         let mut encoded = job.buffer();
         let freight =
@@ -175,7 +233,7 @@ impl Pool {
         let mut freight = if freight.is_empty() { Vec::new() } else { vec![(0, freight)] };
         let (task, freight) = (task.untyped(), &mut freight);
         let mut batch = Batch { task, count: 1, arguments: &encoded, freight, is_continued: false };
-        self.core.submit(&mut batch, &job, 0)?;
+        self.core.submit(&mut batch, &job, 0, deadline)?;
         job.keep(encoded);
         Ok(job)
     }
@@ -186,15 +244,38 @@ impl Pool {
     /// one fails. A worker that dies costs the input that it was running; the rest of its chunk goes on elsewhere.
     ///
     /// # Errors
-    /// That of the first input that has one. If an input cannot be encoded, no task is run at all. The results of a chunk can come to
-    /// 4 GiB together, and those beyond are [`TaskError::TooLarge`]; [`imap_unordered`](Self::imap_unordered) has no chunks.
-    pub fn map<A, R, F, I>(&self, task: Task<A, R, F>, inputs: I) -> Result<Vec<R>, TaskError>
+    /// That of the first input that has one, with the input's number. If an input cannot be encoded, no
+    /// task is run at all. The results of a chunk can come to 4 GiB together, and those beyond are
+    /// [`TaskError::TooLarge`]; [`imap_unordered`](Self::imap_unordered) has no chunks.
+    pub fn map<A, R, F, I>(&self, task: Task<A, R, F>, inputs: I) -> Result<Vec<R>, MapError>
     where
         A: Serialize,
         R: DeserializeOwned,
         I: IntoIterator<Item = A>,
     {
-        map::map(&self.core, task.untyped(), self.workers, inputs.into_iter())
+        map::map(&self.core, task.untyped(), self.workers, inputs.into_iter(), None)
+    }
+
+    /// Runs a task on each input, as [`map`](Self::map) does, but waits at most as long as `timeout` for
+    /// the results. The inputs' iterator takes as long as it takes.
+    ///
+    /// # Errors
+    /// [`TaskError::TimedOut`] with the number of the first input without a result, or
+    /// [`TaskError::Full`] with that of the first one that was not submitted. What was submitted goes
+    /// on, and its results are dropped. Otherwise those of [`map`](Self::map).
+    pub fn map_timeout<A, R, F, I>(
+        &self,
+        task: Task<A, R, F>,
+        inputs: I,
+        timeout: Duration,
+    ) -> Result<Vec<R>, MapError>
+    where
+        A: Serialize,
+        R: DeserializeOwned,
+        I: IntoIterator<Item = A>,
+    {
+        let deadline = Instant::now().checked_add(timeout);
+        map::map(&self.core, task.untyped(), self.workers, inputs.into_iter(), deadline)
     }
 
     /// Runs a task on each input, and returns the results as they come, in any order.
@@ -237,8 +318,27 @@ impl Pool {
         task: SliceTask<A, R, F>,
         input: &[A],
         chunk: usize,
-    ) -> Result<Vec<R>, TaskError> {
-        self.caller(|caller| caller.map(task.untyped(), input, chunk))
+    ) -> Result<Vec<R>, MapError> {
+        self.caller(None, |caller| caller.map(task.untyped(), input, chunk))
+    }
+
+    /// Runs a task on each chunk of a slice, as [`map_slice`](Self::map_slice) does, but gives up after
+    /// `timeout`.
+    ///
+    /// The slice is lent to the workers. So when the time is over, the call still waits for the chunks
+    /// that workers are at, and no others are begun.
+    ///
+    /// # Errors
+    /// [`TaskError::TimedOut`], or [`TaskError::Full`] if no record was free. Otherwise those of
+    /// [`map_slice`](Self::map_slice).
+    pub fn map_slice_timeout<A: Pod, R: Pod, F>(
+        &self,
+        task: SliceTask<A, R, F>,
+        input: &[A],
+        chunk: usize,
+        timeout: Duration,
+    ) -> Result<Vec<R>, MapError> {
+        self.caller(Some(timeout), |caller| caller.map(task.untyped(), input, chunk))
     }
 
     /// Runs a task on each chunk of a slice, with the same chunk of another one to write to. Both lie in the pool's [arena](Self::arena) and are of one length.
@@ -264,12 +364,30 @@ impl Pool {
         input: &[A],
         output: &mut [B],
         chunk: usize,
-    ) -> Result<(), TaskError> {
-        self.caller(|caller| caller.map_into(task.untyped(), input, output, chunk))
+    ) -> Result<(), MapError> {
+        self.caller(None, |caller| caller.map_into(task.untyped(), input, output, chunk))
     }
 
-    fn caller<R>(&self, call: impl FnOnce(Caller<'_>) -> R) -> R {
-        call(Caller { core: &self.core, workers: self.workers, kill: &|| self.order(Order::Kill) })
+    /// Runs a task on each chunk of a slice, as [`map_slice_into`](Self::map_slice_into) does, but gives
+    /// up after `timeout`, as [`map_slice_timeout`](Self::map_slice_timeout) does.
+    ///
+    /// # Errors
+    /// Those of both.
+    pub fn map_slice_into_timeout<A: Pod, B: Pod, F>(
+        &self,
+        task: SliceMapTask<A, B, F>,
+        input: &[A],
+        output: &mut [B],
+        chunk: usize,
+        timeout: Duration,
+    ) -> Result<(), MapError> {
+        self.caller(Some(timeout), |caller| caller.map_into(task.untyped(), input, output, chunk))
+    }
+
+    fn caller<R>(&self, timeout: Option<Duration>, call: impl FnOnce(Caller<'_>) -> R) -> R {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let kill = &|| self.order(Order::Kill);
+        call(Caller { core: &self.core, workers: self.workers, kill, deadline })
     }
 
     /// The memory that the pool shares with its workers. What is allocated here may be anywhere in an argument, what a task has allocated ([`arena`](crate::arena()))
@@ -304,16 +422,35 @@ impl Pool {
     /// [`PoolError::StillOpen`] if neither [`close`](Self::close) nor [`terminate`](Self::terminate) was called before;
     /// [`PoolError::Forked`] in a forked child.
     pub fn join(&self) -> Result<(), PoolError> {
+        self.join_until(None)
+    }
+
+    /// Waits until all tasks have their outcome and all processes of the pool are gone, but at most as
+    /// long as `timeout`.
+    ///
+    /// # Errors
+    /// [`PoolError::TimedOut`] if the time is over. The pool goes on with what it has, and can be joined
+    /// again. Otherwise those of [`join`](Self::join).
+    pub fn join_timeout(&self, timeout: Duration) -> Result<(), PoolError> {
+        self.join_until(Instant::now().checked_add(timeout))
+    }
+
+    fn join_until(&self, deadline: Option<Instant>) -> Result<(), PoolError> {
         if !self.core.is_own() {
             return Err(PoolError::Forked);
         }
         if !self.core.is_closed() {
             return Err(PoolError::StillOpen);
         }
-        self.core.wait_for_all();
+        if !self.core.wait_for_all(deadline) {
+            return Err(PoolError::TimedOut);
+        }
         // In this order: the supervisor shall know why the workers exit.
         self.order(Order::Drain);
         self.core.close_ring();
+        if !self.core.wait_until_alone(deadline) {
+            return Err(PoolError::TimedOut);
+        }
         self.join_supervisor();
         self.core.collect(); // what was submitted beside the closing, and run
         // Whatever is submitted through a handle that outlives the processes has nobody to run it.

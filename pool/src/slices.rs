@@ -30,7 +30,7 @@ mod ledger;
 mod runner;
 
 use crate::core::{Batch, Core, OpenCall, corrupt};
-use crate::error::TaskError;
+use crate::error::{MapError, TaskError};
 use crate::frame;
 use crate::job::Job;
 use crate::task::TaskRef;
@@ -40,6 +40,7 @@ use runner::Assignment;
 pub use runner::{run_slice, run_slice_into};
 use skep_ipc::{Pod, ShmSlice};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Into how many chunks a worker a slice is cut, if the caller leaves it to the pool.
 const CHUNKS: usize = 16;
@@ -64,6 +65,8 @@ pub(crate) struct Caller<'a> {
     pub(crate) workers: usize,
     /// Has all workers killed.
     pub(crate) kill: &'a dyn Fn(),
+    /// When the call begins to give up.
+    pub(crate) deadline: Option<Instant>,
 }
 
 impl Caller<'_> {
@@ -73,7 +76,7 @@ impl Caller<'_> {
         task: TaskRef,
         input: &[A],
         chunk: usize,
-    ) -> Result<Vec<R>, TaskError> {
+    ) -> Result<Vec<R>, MapError> {
         let chunk = self.chunk(input.len(), chunk);
         let results = self.core.arena().slice_unfilled::<R>(input.len().div_ceil(chunk));
         let results = results.map_err(|_| TaskError::NoMemory)?;
@@ -88,9 +91,10 @@ impl Caller<'_> {
         input: &[A],
         output: &mut [B],
         chunk: usize,
-    ) -> Result<(), TaskError> {
+    ) -> Result<(), MapError> {
         if input.len() != output.len() {
-            return Err(TaskError::Lengths { input: input.len() as u64, output: output.len() as u64 });
+            let (input, output) = (input.len() as u64, output.len() as u64);
+            return Err(TaskError::Lengths { input, output }.into());
         }
         self.run(task, input, self.chunk(input.len(), chunk), &raw const *output)
     }
@@ -105,7 +109,7 @@ impl Caller<'_> {
         input: &[A],
         chunk: usize,
         output: *const [B],
-    ) -> Result<(), TaskError> {
+    ) -> Result<(), MapError> {
         let open = self.core.open_call()?;
         let arena = self.core.arena();
         let input_at = arena.offset_of(input).ok_or(TaskError::NotInArena)?;
@@ -128,6 +132,7 @@ impl Caller<'_> {
             ledger: Ledger::new(Chunks::at(arena, control_at, count).ok_or_else(corrupt)?, task.retries),
             job: Arc::default(),
             _control: control,
+            deadline: self.deadline,
             _open: open,
         };
         call.run(self.workers.min(count))
@@ -143,35 +148,40 @@ struct SliceCall<'a> {
     ledger: Ledger<'a>,
     job: Arc<Job>,
     _control: ShmSlice<u64>,
+    /// Until when outcomes are waited for without giving up.
+    deadline: Option<Instant>,
     _open: OpenCall<'a>,
 }
 
 impl SliceCall<'_> {
-    fn run(mut self, runners: usize) -> Result<(), TaskError> {
+    fn run(mut self, runners: usize) -> Result<(), MapError> {
         for _ in 0..runners {
             self.start_runner();
         }
         while self.ledger.is_running() {
             self.hear();
         }
-        if self.ledger.verdict()? { Ok(()) } else { Err(corrupt()) }
+        if self.ledger.verdict()? { Ok(()) } else { Err(corrupt().into()) }
     }
 
     fn start_runner(&mut self) {
         let (core, job, task) = (self.caller.core, &self.job, TaskRef { retries: 0, ..self.task });
-        let assignment = self.assignment;
+        let (assignment, deadline) = (self.assignment, self.deadline);
         self.ledger.start(|runner| {
             let (mut arguments, assignment) = (Vec::new(), Assignment { runner, ..assignment });
             frame::put_argument(&mut arguments, assignment, core.arena()).map_err(|error| *error)?;
             let freight = &mut Vec::new();
             let mut batch = Batch { task, count: 1, arguments: &arguments, freight, is_continued: true };
-            core.submit(&mut batch, job, runner)
+            core.submit(&mut batch, job, runner, deadline)
         });
     }
 
-    /// Waits for the outcome of a runner.
+    /// Waits for the outcome of a runner. When the time is over, runners stop after the chunk that they
+    /// are at; they are waited for, since the memory is lent to them.
     fn hear(&mut self) {
-        self.caller.core.wait(&self.job, 1, None);
+        if !self.caller.core.wait(&self.job, 1, self.deadline) && self.deadline.take().is_some() {
+            return self.ledger.fail(TaskError::TimedOut.into());
+        }
         let Some((runner, result)) = self.job.take_single::<()>() else { return };
         if self.ledger.hear(runner, result) {
             self.start_runner();
@@ -194,7 +204,7 @@ impl Drop for SliceCall<'_> {
         }
         if core.has_ended() {
             (self.caller.kill)();
-            core.wait_until_alone();
+            core.wait_until_alone(None);
         }
     }
 }

@@ -30,6 +30,7 @@ pub struct Task<A, R, F> {
 /// What the pool needs to know of a task, without its types.
 #[derive(Clone, Copy)]
 pub(crate) struct TaskRef {
+    pub(crate) name: &'static str,
     pub(crate) id: u64,
     pub(crate) retries: u8,
 }
@@ -46,7 +47,7 @@ impl<A, R, F> Task<A, R, F> {
     }
 
     pub(crate) fn untyped(&self) -> TaskRef {
-        TaskRef { id: self.id, retries: self.retries }
+        TaskRef { name: self.name, id: self.id, retries: self.retries }
     }
 }
 

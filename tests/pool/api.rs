@@ -1,8 +1,8 @@
 //! What callers see when nothing dies.
 
-use crate::support::{pool, until};
+use crate::support::{CAP, pool, until};
 use crate::tasks::*;
-use skep::{Pool, TaskError};
+use skep::{Cause, MapError, Pool, PoolError, TaskError};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::mpsc;
@@ -24,6 +24,9 @@ crate::laws!(
     an_unpark_of_the_hosts_is_left_to_the_host,
     a_hundred_thousand_futures_may_be_outstanding,
     get_timeout_gives_the_future_back,
+    each_waiting_call_has_a_form_with_a_timeout,
+    a_call_that_finds_no_record_in_time_is_not_submitted,
+    errors_read_the_same_when_they_are_debugged,
     a_future_that_timed_out_here_is_got_there,
     is_ready_makes_progress_by_itself,
     threads_share_a_pool,
@@ -77,8 +80,9 @@ fn map_keeps_the_order() {
 fn map_reports_the_first_error_and_finishes_the_rest() {
     let pool = pool(2);
     let texts: Vec<String> = (0..50).map(|n| format!("panic {n}")).collect();
-    let Err(TaskError::Panicked { message, .. }) = pool.map(panic_with, texts) else { panic!("no error") };
-    assert_eq!(message, "panic 0");
+    let failed = pool.map(panic_with, texts).unwrap_err();
+    let TaskError::Panicked { message, .. } = failed.error else { panic!("another error") };
+    assert_eq!((failed.input, &*message), (Some(0), "panic 0"));
     assert_eq!(pool.stats().tasks_done, 50);
 }
 
@@ -162,6 +166,75 @@ fn an_unpark_of_the_hosts_is_left_to_the_host() {
         until("the host's thread goes on", || follower.is_finished());
         std::fs::write(&end, "").unwrap();
     });
+}
+
+/// Ends the tasks of a pool, and so what waits for them, however the test goes.
+struct Release<'a>(&'a std::path::Path);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        std::fs::write(self.0, "").unwrap();
+    }
+}
+
+fn each_waiting_call_has_a_form_with_a_timeout() {
+    let directory = tempfile::tempdir().unwrap();
+    let [runs, end] = ["runs", "end"].map(|name| directory.path().join(name));
+    let pool = pool(1);
+    let release = Release(&end);
+    let hanging = pool.apply_async(panic_or_wait, (false, runs.clone(), end.clone()));
+    until("it runs", || runs.exists());
+    let short = Duration::from_millis(20);
+    let timed_out = |input| MapError { input, error: TaskError::TimedOut };
+
+    assert_eq!(pool.apply_timeout(square, 2, short), Err(TaskError::TimedOut));
+    assert_eq!(pool.map_timeout(square, 0..9, short), Err(timed_out(Some(0))));
+    let mut results = pool.imap_unordered(square, 3..4);
+    assert_eq!(results.next_timeout(short), Some(Err(timed_out(None))));
+    let hanging = hanging.get_timeout(short).unwrap_err();
+    pool.close();
+    assert!(matches!(pool.join_timeout(short), Err(PoolError::TimedOut)));
+
+    // Nothing of it was lost.
+    drop(release);
+    assert_eq!(hanging.get_timeout(CAP).unwrap(), Ok(()));
+    assert_eq!(results.next_timeout(CAP), Some(Ok(9)));
+    assert_eq!(results.next_timeout(CAP), None);
+    pool.join_timeout(CAP).unwrap();
+    assert_eq!(pool.stats().tasks_done, 12);
+}
+
+fn a_call_that_finds_no_record_in_time_is_not_submitted() {
+    let directory = tempfile::tempdir().unwrap();
+    let [runs, end] = ["runs", "end"].map(|name| directory.path().join(name));
+    let pool = Pool::builder().workers(1).queue_depth(1).build().unwrap();
+    let release = Release(&end);
+    let hanging = pool.apply_async(panic_or_wait, (false, runs.clone(), end.clone()));
+    let short = Duration::from_millis(20);
+    assert_eq!(pool.apply_timeout(square, 2, short), Err(TaskError::Full));
+    assert_eq!(pool.apply_async_timeout(square, 2, short).unwrap_err(), TaskError::Full);
+    let full = MapError { input: Some(0), error: TaskError::Full };
+    assert_eq!(pool.map_timeout(square, 0..9, short), Err(full));
+    let input = pool.arena().slice(&[1_u32]).unwrap();
+    let mut output = pool.arena().slice_zeroed(1).unwrap();
+    let slices = pool.map_slice_into_timeout(crate::slices::add_squares, &input, &mut output, 1, short);
+    assert_eq!(slices, Err(TaskError::Full.into()));
+    let mut results = pool.imap_unordered(square, 3..5);
+    let timed_out = MapError { input: Some(0), error: TaskError::TimedOut };
+    assert_eq!(results.next_timeout(short), Some(Err(timed_out)));
+    drop(release);
+    // The input that it had taken is not lost.
+    assert_eq!(results.collect::<Vec<_>>(), [Ok(9), Ok(16)]);
+    assert_eq!(hanging.get(), Ok(()));
+    assert_eq!(pool.stats().tasks_done, 3);
+}
+
+fn errors_read_the_same_when_they_are_debugged() {
+    let task = TaskError::WorkerDied { task: "a::b".into(), pid: 7, cause: Cause::Exited(1) };
+    assert_eq!(format!("{task:?}"), "worker 7 exited with status 1 while it ran a::b");
+    assert_eq!(format!("{:?}", PoolError::StillOpen), PoolError::StillOpen.to_string());
+    let input = MapError { input: Some(4), error: task };
+    assert_eq!(format!("{input:?}"), format!("input 4: {}", input.error));
 }
 
 fn a_hundred_thousand_futures_may_be_outstanding() {
@@ -257,7 +330,8 @@ fn a_result_without_room_is_its_tasks_error() {
 fn what_was_half_written_is_given_back() {
     use crate::support::{printed, program, this_program};
     let said = printed(program(&this_program(), "half-written", &[]));
-    assert_eq!(said, "argument: Err(NoMemory), 0 MiB; result: Err(NoMemory), 0 MiB");
+    let refused = TaskError::NoMemory;
+    assert_eq!(said, format!("argument: Err({refused}), 0 MiB; result: Err({refused}), 0 MiB"));
 }
 
 fn a_panic_is_its_tasks_error_with_message_and_place() {
@@ -289,7 +363,7 @@ fn a_panic_that_is_raised_again_keeps_its_message() {
 fn a_panic_that_kills_its_worker_is_shown() {
     use crate::support::{program, this_program};
     let output = program(&this_program(), "panic-where-none-may", &[]).output().unwrap();
-    assert!(String::from_utf8_lossy(&output.stdout).contains("WorkerDied"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("was killed by SIGABRT while it ran"));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("the real reason") && said.contains("cannot unwind"), "{said}");
 }
@@ -308,7 +382,9 @@ fn what_cannot_be_encoded_or_decoded_is_its_tasks_error() {
 fn an_argument_that_cannot_be_encoded_stops_a_map_before_it_starts() {
     let pool = pool(1);
     let inputs = [Stubborn::Neither, Stubborn::In];
-    assert!(matches!(pool.map(take, inputs), Err(TaskError::ArgumentNotEncoded { .. })));
+    let refused = pool.map(take, inputs).unwrap_err();
+    assert!(matches!(refused.error, TaskError::ArgumentNotEncoded { .. }));
+    assert_eq!(refused.input, Some(1));
     assert_eq!(pool.stats().tasks_done, 0);
 }
 

@@ -64,7 +64,7 @@ fn a_dead_worker_costs_the_handles_of_its_item_alone() {
     until_all_is_free(pool.arena());
     // In a chunk as well, whose others go on.
     let died = pool.map(boxed_square_unless_13, boxes(&pool, 0..40)).unwrap_err();
-    assert!(matches!(died, TaskError::WorkerDied { cause: Cause::Signal(libc::SIGABRT), .. }));
+    assert!(matches!(died.error, TaskError::WorkerDied { cause: Cause::Signal(libc::SIGABRT), .. }));
     until_all_is_free(pool.arena());
 }
 
@@ -125,7 +125,7 @@ fn kills_leave_nothing_in_the_arena() {
             {
                 match result {
                     Ok(numbers) => assert!(numbers.len() == 1 && (1..=200).contains(&numbers[0])),
-                    Err(error) => assert!(matches!(error, TaskError::WorkerDied { .. }), "{error}"),
+                    Err(error) => assert!(matches!(error.error, TaskError::WorkerDied { .. }), "{error}"),
                 }
             }
             pool.stats().workers_lost > 100

@@ -1,6 +1,7 @@
 //! How a program gets workers, and what it is told when it cannot.
 
 use crate::support::{printed, program, this_program};
+use skep::{Cause, PoolError};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -29,19 +30,19 @@ fn copy() -> (TempDir, PathBuf) {
 
 fn without_init_there_is_an_error_and_no_process() {
     let said = printed(program(&this_program(), "no-init", &[]));
-    assert!(said.starts_with("NotInitialised, 0 children"), "{said}");
+    assert_eq!(said, format!("{}, 0 children", PoolError::NotInitialised));
 }
 
 fn init_after_threads_is_an_error() {
     assert_eq!(
         printed(program(&this_program(), "late-init", &[])),
-        "InitAfterThreads { others: [\"too-early\"] }"
+        PoolError::InitAfterThreads { others: vec!["too-early".into()] }.to_string()
     );
 }
 
 fn a_worker_entry_that_is_not_reached_is_an_error() {
     let said = printed(program(&this_program(), "init-once", &[]));
-    assert_eq!(said, "EntryNotReached { cause: Exited(3) }");
+    assert_eq!(said, PoolError::EntryNotReached { cause: Cause::Exited(3) }.to_string());
 }
 
 fn a_program_works_through_a_symbolic_link() {
@@ -89,7 +90,7 @@ fn standard_input_replaced_before_init_is_an_error_and_no_fork_bomb() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("starts");
     let said = printed(program(&this_program(), "stdin-first", &[&file]));
-    assert_eq!(said, "EntryNotReached { cause: Exited(4) }");
+    assert_eq!(said, PoolError::EntryNotReached { cause: Cause::Exited(4) }.to_string());
     assert_eq!(fs::read_to_string(file).unwrap(), "start\nstart\nStdinReplaced\n");
 }
 

@@ -2,7 +2,7 @@
 
 use crate::support::{is_dead, pool, printed, program, this_program, until, zygote_of};
 use crate::tasks::*;
-use skep::{Pool, PoolError, TaskError};
+use skep::{MapError, Pool, PoolError, TaskError};
 use std::thread;
 
 crate::laws!(
@@ -35,8 +35,9 @@ fn close_finishes_what_is_queued_and_refuses_more() {
     pool.close();
     assert_eq!(pool.apply(square, 1), Err(TaskError::Closed));
     assert_eq!(pool.apply_async(square, 1).get(), Err(TaskError::Closed));
-    assert_eq!(pool.map(square, 0..3), Err(TaskError::Closed));
-    assert_eq!(pool.imap_unordered(square, 0..3).next(), Some(Err(TaskError::Closed)));
+    assert_eq!(pool.map(square, 0..3).unwrap_err().error, TaskError::Closed);
+    let refused = pool.imap_unordered(square, 0..3).next();
+    assert_eq!(refused, Some(Err(MapError { input: Some(0), error: TaskError::Closed })));
     pool.join().unwrap();
     assert!(futures.into_iter().enumerate().all(|(n, future)| future.get() == Ok((n * n) as u64)));
 }
@@ -52,7 +53,7 @@ fn a_map_that_is_refused_midway_tells_the_error_of_an_earlier_input() {
         until("the second one runs", || runs.exists());
         pool.close();
         std::fs::write(&end, "").unwrap();
-        let Err(TaskError::Panicked { message, .. }) = mapped.join().unwrap() else {
+        let TaskError::Panicked { message, .. } = mapped.join().unwrap().unwrap_err().error else {
             panic!("another error")
         };
         assert_eq!(message, "the first one");
@@ -153,7 +154,7 @@ fn imap_unordered_ends_when_its_pool_does() {
     // Those in flight, finished or not, then the refusal of one more, then the end of an endless input.
     let rest: Vec<_> = results.collect();
     assert!(rest.len() <= 1 + 8);
-    assert!(rest.iter().all(|r| matches!(r, Ok(4) | Err(TaskError::Terminated))));
+    assert!(rest.iter().all(|r| matches!(r, Ok(4) | Err(MapError { error: TaskError::Terminated, .. }))));
 }
 
 fn a_pool_leaves_no_process_thread_or_descriptor() {

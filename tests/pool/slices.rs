@@ -29,6 +29,7 @@ crate::laws!(
     a_call_on_slices_returns_when_its_workers_are_gone,
     a_call_on_slices_goes_on_in_a_closed_pool,
     a_chunk_that_forks_returns_once,
+    a_call_on_slices_whose_time_is_over_begins_no_more_chunks,
 );
 
 #[skep::task]
@@ -38,7 +39,7 @@ fn sum(values: &[u64]) -> u64 {
 
 /// Not by itself, so that a chunk that was run twice shows.
 #[skep::task]
-fn add_squares(input: &[u32], output: &mut [u64]) {
+pub fn add_squares(input: &[u32], output: &mut [u64]) {
     input.iter().zip(output).for_each(|(n, to)| *to += u64::from(*n) * u64::from(*n));
 }
 
@@ -166,19 +167,38 @@ fn any_slice_of_the_arena_will_do() {
     assert_eq!(both[..], [0, 0, 1, 0]);
 }
 
+#[skep::task]
+fn mark_slowly(input: &[u64], output: &mut [u64]) {
+    thread::sleep(std::time::Duration::from_millis(input[0]));
+    output[0] = 1;
+}
+
+fn a_call_on_slices_whose_time_is_over_begins_no_more_chunks() {
+    let pool = pool(1);
+    let input = pool.arena().slice(&[20_u64; 500]).unwrap();
+    let mut marks = pool.arena().slice_zeroed(500).unwrap();
+    let time = std::time::Duration::from_millis(50);
+    let timed_out = pool.map_slice_into_timeout(mark_slowly, &input, &mut marks, 1, time);
+    assert_eq!(timed_out, Err(TaskError::TimedOut.into()));
+    let begun = marks.iter().sum::<u64>();
+    assert!(begun < 500, "all were run");
+    assert_eq!(pool.apply(square, 3), Ok(9));
+    assert_eq!(marks.iter().sum::<u64>(), begun, "a chunk was run after the call had returned");
+}
+
 fn slices_that_will_not_do_are_refused() {
     let pool = pool(1);
-    assert_eq!(pool.map_slice(sum, &[1, 2, 3], 1), Err(TaskError::NotInArena));
+    assert_eq!(pool.map_slice(sum, &[1, 2, 3], 1), Err(TaskError::NotInArena.into()));
     let input = pool.arena().slice(&[1_u32, 2, 3]).unwrap();
-    assert_eq!(pool.map_slice_into(add_squares, &input, &mut [0; 3], 1), Err(TaskError::NotInArena));
+    assert_eq!(pool.map_slice_into(add_squares, &input, &mut [0; 3], 1), Err(TaskError::NotInArena.into()));
     let mut output = pool.arena().slice_zeroed(2).unwrap();
     let lengths = pool.map_slice_into(add_squares, &input, &mut output, 1);
-    assert_eq!(lengths, Err(TaskError::Lengths { input: 3, output: 2 }));
+    assert_eq!(lengths, Err(TaskError::Lengths { input: 3, output: 2 }.into()));
     let values = pool.arena().slice(&[1_u64]).unwrap();
     pool.close();
-    assert_eq!(pool.map_slice(sum, &values, 1), Err(TaskError::Closed));
+    assert_eq!(pool.map_slice(sum, &values, 1), Err(TaskError::Closed.into()));
     pool.terminate();
-    assert_eq!(pool.map_slice(sum, &values, 1), Err(TaskError::Terminated));
+    assert_eq!(pool.map_slice(sum, &values, 1), Err(TaskError::Terminated.into()));
 }
 
 fn a_call_on_slices_leaves_nothing_in_the_arena() {
@@ -195,7 +215,9 @@ fn a_call_on_slices_leaves_nothing_in_the_arena() {
 fn a_panic_in_a_chunk_is_the_calls_error() {
     let pool = pool(2);
     let input = pool.arena().slice_with(1000, |n| n as u64).unwrap();
-    let Err(TaskError::Panicked { message, .. }) = pool.map_slice(sum_unless_13, &input, 5) else { panic!() };
+    let failed = pool.map_slice(sum_unless_13, &input, 5).unwrap_err();
+    assert_eq!(failed.input, Some(13 / 5));
+    let TaskError::Panicked { message, .. } = failed.error else { panic!("{failed}") };
     assert_eq!(message, "13 is among them");
     assert_eq!(pool.map_slice(sum, &input, 1000), Ok(vec![499_500]));
     assert_eq!(pool.stats().workers_lost, 0);
@@ -215,7 +237,10 @@ fn a_chunk_that_kills_three_workers_is_an_error() {
     let input = pool.arena().slice(&[0_u64, 0, 9]).unwrap();
     let mut runs = pool.arena().slice_zeroed::<u64>(3).unwrap();
     let died = pool.map_slice_into(die_so_often, &input, &mut runs, 1).unwrap_err();
-    assert!(matches!(died, TaskError::WorkerDied { cause: Cause::Signal(libc::SIGABRT), .. }), "{died}");
+    assert!(
+        matches!(died.error, TaskError::WorkerDied { cause: Cause::Signal(libc::SIGABRT), .. }),
+        "{died}"
+    );
     assert_eq!(runs[2], 3);
     assert_eq!(pool.apply(square, 3), Ok(9));
 }
@@ -233,7 +258,7 @@ fn a_chunk_that_always_kills_is_an_error_however_much_its_task_may() {
     let pool = pool(1);
     let input = pool.arena().slice(&[1_u64]).unwrap();
     let died = pool.map_slice(die_always, &input, 1).unwrap_err();
-    assert!(matches!(died, TaskError::WorkerDied { .. }), "{died}");
+    assert!(matches!(died.error, TaskError::WorkerDied { .. }), "{died}");
     until("one more than it may", || pool.stats().workers_lost == 256);
 }
 
@@ -252,7 +277,7 @@ fn kills_neither_skip_a_chunk_nor_run_it_by_two_at_once() {
                 Ok(()) => assert!(output.iter().zip(0..).all(|(to, n)| *to == n * n)),
                 // Three kills may meet one chunk.
                 Err(error) => {
-                    assert!(matches!(error, TaskError::WorkerDied { .. }), "{error}");
+                    assert!(matches!(error.error, TaskError::WorkerDied { .. }), "{error}");
                     unlucky += 1;
                 }
             }
@@ -277,7 +302,7 @@ fn a_call_that_failed_waits_for_a_stopped_worker() {
         until("the other worker has nothing to do", || pool.apply(square, 3) == Ok(9));
         assert!(!call.is_finished());
         kill(pid, libc::SIGCONT);
-        assert!(matches!(call.join().unwrap(), Err(TaskError::Panicked { .. })));
+        assert!(matches!(call.join().unwrap().unwrap_err().error, TaskError::Panicked { .. }));
     });
 }
 
@@ -294,7 +319,7 @@ fn a_call_on_slices_returns_when_its_workers_are_gone() {
         let pids = files.each_ref().map(|file| numbers_in(file, 1)[0]);
         kill(pids[1], libc::SIGSTOP);
         pool.terminate();
-        assert_eq!(call.join().unwrap(), (Err(TaskError::Terminated), [true, true]));
+        assert_eq!(call.join().unwrap(), (Err(TaskError::Terminated.into()), [true, true]));
     });
 }
 

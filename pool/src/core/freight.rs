@@ -6,7 +6,8 @@
 
 use super::{Core, Ticket};
 use crate::sync::lock;
-use std::sync::{Condvar, Mutex};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What is left when the pool ends.
 #[derive(Default)]
@@ -87,11 +88,20 @@ impl Core {
         self.estate.settled.notify_all();
     }
 
-    /// Waits until no process of the pool is left, which somebody must have ordered.
-    pub(crate) fn wait_until_alone(&self) {
+    /// Waits until no process of the pool is left, which somebody must have ordered, or for the
+    /// deadline; tells which.
+    pub(crate) fn wait_until_alone(&self, deadline: Option<Instant>) -> bool {
         let mut left = lock(&self.estate.inner);
         while !left.is_alone {
-            left = self.estate.settled.wait(left).unwrap_or_else(std::sync::PoisonError::into_inner);
+            left = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+                None => self.estate.settled.wait(left).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => return false,
+                Some(time) => {
+                    let waited = self.estate.settled.wait_timeout(left, time);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
+        true
     }
 }

@@ -38,7 +38,8 @@ impl Core {
             if deaths < ticket.retries {
                 ticket.deaths = (item, deaths + 1);
             } else {
-                let frame = frame::error_frame(TaskError::WorkerDied { pid, cause });
+                let frame =
+                    frame::error_frame(TaskError::WorkerDied { task: ticket.task.into(), pid, cause });
                 let appended =
                     self.table.append_results(id.index, false).map(|mut to| to.append(&frame, false));
                 lost = ticket.arguments_of(item);

@@ -12,6 +12,7 @@ use skep_ipc::Freight;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// The free records, and who waits for one.
 #[derive(Default)]
@@ -82,6 +83,7 @@ impl Core {
         let ticket = Ticket {
             job: job.clone(),
             part,
+            task: batch.task.name,
             count: batch.count,
             retries: batch.task.retries,
             arguments: batch
@@ -107,10 +109,19 @@ impl Core {
         Ok(true)
     }
 
-    /// As [`try_submit`](Self::try_submit), but waits for a free record, and collects meanwhile.
-    pub(crate) fn submit(&self, batch: &mut Batch<'_>, job: &Arc<Job>, part: u32) -> Result<(), TaskError> {
+    /// Lays a batch into a record and queues it. Waits for a free record, and collects meanwhile; gives
+    /// [`TaskError::Full`] if there is none until the deadline.
+    pub(crate) fn submit(
+        &self,
+        batch: &mut Batch<'_>,
+        job: &Arc<Job>,
+        part: u32,
+        deadline: Option<Instant>,
+    ) -> Result<(), TaskError> {
         while !self.try_submit(batch, job, part)? {
-            self.collector.wait(self, None, |this| self.has_free(this));
+            if !self.collector.wait(self, deadline, |this| self.has_free(this)) {
+                return Err(TaskError::Full);
+            }
         }
         Ok(())
     }

@@ -58,6 +58,6 @@ pub(crate) fn each_entry(end: u64, mut read: impl FnMut(u64, &mut [u8]) -> bool,
 pub(crate) fn died(of: u8) -> TaskError {
     match of {
         0 => TaskError::NoMemory,
-        of => TaskError::WorkerDied { pid: of.into(), cause: Cause::Unknown },
+        of => TaskError::WorkerDied { task: String::new(), pid: of.into(), cause: Cause::Unknown },
     }
 }

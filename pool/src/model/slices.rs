@@ -1,6 +1,6 @@
 //! A call on a slice, for models: its control block and its output on loom's heap.
 
-use crate::error::{Cause, TaskError};
+use crate::error::{Cause, MapError, TaskError};
 use crate::slices::chunks::{Chunks, HEAD};
 use crate::slices::ledger::Ledger;
 use crate::sync::AtomicU64;
@@ -84,7 +84,9 @@ impl SliceCall<'_> {
             runner,
             match came {
                 Runner::Ended => Ok(()),
-                Runner::Died => Err(TaskError::WorkerDied { pid: runner, cause: Cause::Unknown }),
+                Runner::Died => {
+                    Err(TaskError::WorkerDied { task: String::new(), pid: runner, cause: Cause::Unknown })
+                }
                 Runner::Failed => Err(TaskError::NoMemory),
             },
         )
@@ -102,7 +104,7 @@ impl SliceCall<'_> {
                 assert!(done, "no runner is left, and a chunk was skipped");
                 Ok(self.lent.output.iter().map(Cell::read).collect())
             }
-            Err(TaskError::WorkerDied { .. }) => Err(Runner::Died),
+            Err(MapError { error: TaskError::WorkerDied { .. }, .. }) => Err(Runner::Died),
             Err(_) => Err(Runner::Failed),
         }
     }

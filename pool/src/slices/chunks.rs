@@ -123,6 +123,12 @@ impl<'a> Chunks<'a> {
         (0..self.count).filter(free).collect()
     }
 
+    /// The chunk that a runner has claimed and not finished.
+    pub(crate) fn claim_of(&self, runner: u32) -> Option<usize> {
+        let is_claimed = |&chunk: &usize| self.word(HEAD + chunk).load(Relaxed) == claimed_by(runner);
+        (0..self.count).find(is_claimed)
+    }
+
     /// K3: whether all chunks are done.
     pub(crate) fn are_done(&self) -> bool {
         (0..self.count).all(|chunk| self.word(HEAD + chunk).load(Acquire) == DONE)

@@ -2,7 +2,7 @@
 //! comes to.
 
 use super::chunks::Chunks;
-use crate::error::TaskError;
+use crate::error::{MapError, TaskError};
 use std::collections::HashMap;
 
 /// How many workers a chunk may kill and be run again, where its task does not say that it may kill more.
@@ -19,7 +19,7 @@ pub(crate) struct Ledger<'a> {
     deaths: HashMap<usize, u8>,
     /// How many a chunk may.
     most: u8,
-    error: Option<TaskError>,
+    error: Option<MapError>,
 }
 
 impl<'a> Ledger<'a> {
@@ -35,7 +35,7 @@ impl<'a> Ledger<'a> {
         self.next += 1;
         match submit(runner) {
             Ok(()) => self.running += 1,
-            Err(error) => self.fail(error),
+            Err(error) => self.fail(error.into()),
         }
     }
 
@@ -47,7 +47,9 @@ impl<'a> Ledger<'a> {
             Ok(()) => false,
             Err(died @ TaskError::WorkerDied { .. }) => self.replaces(runner, died),
             Err(error) => {
-                self.fail(error);
+                let is_of_chunk = matches!(error, TaskError::Panicked { .. });
+                let input = if is_of_chunk { self.chunks.claim_of(runner) } else { None };
+                self.fail(MapError { input, error });
                 false
             }
         }
@@ -58,7 +60,7 @@ impl<'a> Ledger<'a> {
         for chunk in self.chunks.free_claims_of(runner) {
             let deaths = self.deaths.entry(chunk).or_insert(0);
             if *deaths >= self.most {
-                self.fail(died);
+                self.fail(MapError { input: Some(chunk), error: died });
                 return false;
             }
             *deaths += 1;
@@ -67,7 +69,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// The first error is the call's. Runners stop after the chunk that they are at.
-    fn fail(&mut self, error: TaskError) {
+    pub(crate) fn fail(&mut self, error: MapError) {
         self.chunks.stop();
         self.error.get_or_insert(error);
     }
@@ -84,7 +86,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// No runner is left: the call's error, or whether all chunks are done (K3).
-    pub(crate) fn verdict(&mut self) -> Result<bool, TaskError> {
+    pub(crate) fn verdict(&mut self) -> Result<bool, MapError> {
         self.error.take().map_or_else(|| Ok(self.chunks.are_done()), Err)
     }
 }
