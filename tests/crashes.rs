@@ -1,4 +1,4 @@
-//! `ipc/CRASHES.md` is complete, and what it names exists.
+//! `ipc/CRASHES.md` is complete, and what it and the tables of `pool/PROTOCOL.md` name exists.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -76,14 +76,31 @@ fn every_label_that_is_armed_is_a_fault_points() {
     assert!(armed > 50, "the labels are not found where they were");
 }
 
+/// The functions in a folder.
+fn names(folder: &str) -> BTreeSet<String> {
+    let is_name = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let names = |text: &String| between(text, "fn ", '(').filter(|n| is_name(n)).map(str::to_owned).collect();
+    sources(&root().join(folder)).iter().flat_map(|text| -> Vec<String> { names(text) }).collect()
+}
+
+#[test]
+fn every_test_that_the_table_of_the_pools_host_names_exists() {
+    let text = fs::read_to_string(root().join("pool/PROTOCOL.md")).unwrap();
+    let table = between(&text, "\n## What the pool does to its host", '#').next().unwrap();
+    let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
+    assert!(rows.len() > 15, "the table is not found where it was");
+    let tests = names("tests");
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+        assert_eq!(cells.len(), 4, "four cells: {row}");
+        for name in between(cells[3], "`", '`').step_by(2) {
+            assert!(tests.contains(name), "{name}: no such test, in the row {}", cells[0]);
+        }
+    }
+}
+
 #[test]
 fn every_model_and_test_that_is_named_exists() {
-    let names = |folder: &str| -> BTreeSet<String> {
-        let is_name = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        let names =
-            |text: &String| between(text, "fn ", '(').filter(|n| is_name(n)).map(str::to_owned).collect();
-        sources(&root().join(folder)).iter().flat_map(|text| -> Vec<String> { names(text) }).collect()
-    };
     let (models, tests) = (names("tests/loom"), names("tests"));
     for row in rows() {
         assert_eq!(row.len(), 5, "five cells: {row:?}");

@@ -29,6 +29,13 @@ fn a_dead_worker_costs_one_task_here_too() {
     assert_eq!(pool.apply(double, 4), Ok(8));
 }
 
+#[test]
+fn workers_may_be_executed_here_too() {
+    let pool = Pool::builder().workers(1).start(skep::Start::Execute).build().unwrap();
+    assert!(pool.apply(abort, ()).is_err());
+    assert_eq!(pool.apply(double, 4), Ok(8));
+}
+
 mod inner {
     use super::double;
 

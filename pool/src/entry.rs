@@ -1,11 +1,12 @@
 //! Where a worker's life begins in a program: `init()` in `main`, `test_entry!()` in a test harness.
 
 use crate::error::PoolError;
+use crate::origin::Start;
 use crate::{inherited, leftover, sys, zygote};
 use rustix::net::SocketType;
 use std::sync::OnceLock;
 
-/// The environment variable that tells a new process that it is a zygote, and which descriptors are not for it.
+/// The environment variable that tells a new process that it is a pool's: its [`Role`], and which descriptors are not for it.
 pub(crate) const MARKER: &str = "SKEP_ZYGOTE";
 
 /// How a new process comes to the worker entry.
@@ -15,6 +16,36 @@ pub(crate) enum Entry {
     Main,
     /// Through libtest, which runs this test.
     Test(&'static str),
+}
+
+/// What a process is that was started for a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It starts workers, in this way.
+    Zygote(Start),
+    /// It was executed to be a worker.
+    Worker,
+}
+
+impl Role {
+    const ALL: [(Role, &'static str); 3] = [
+        (Role::Zygote(Start::Fork), "fork"),
+        (Role::Zygote(Start::Execute), "execute"),
+        (Role::Worker, "worker"),
+    ];
+
+    /// As the marker says it, with these descriptors to close.
+    pub(crate) fn marker(self, list: &str) -> String {
+        let name = Role::ALL.into_iter().find_map(|(role, name)| (role == self).then_some(name));
+        format!("{} {list}", name.unwrap_or_default())
+    }
+
+    /// What the marker says.
+    pub(crate) fn of(marker: &str) -> Option<(Role, &str)> {
+        let (name, list) = marker.split_once(' ')?;
+        let role = Role::ALL.into_iter().find_map(|(role, known)| (known == name).then_some(role))?;
+        Some((role, list))
+    }
 }
 
 /// What `init()` found wrong.
@@ -51,6 +82,8 @@ static INIT: OnceLock<Result<(), Flaw>> = OnceLock::new();
 /// // async fn serve() { … }
 /// # fn serve() {}
 /// ```
+///
+/// Where a library starts threads even before `main`, workers can be [executed](crate::Start::Execute) instead.
 pub fn init() {
     if is_zygote() {
         zygote::main(1);
@@ -76,8 +109,8 @@ pub(crate) fn admit() {
     INIT.get_or_init(|| Ok(()));
 }
 
-/// How workers of this program can be started.
-pub(crate) fn entry() -> Result<Entry, PoolError> {
+/// Returns how new processes of this program come to their entry, if it can have workers that start in this way.
+pub(crate) fn entry(start: Start) -> Result<Entry, PoolError> {
     if sys::is_privileged() {
         return Err(PoolError::Privileged);
     }
@@ -86,6 +119,7 @@ pub(crate) fn entry() -> Result<Entry, PoolError> {
         (Some(Ok(())), _) => Ok(Entry::Main),
         (Some(Err(Flaw::NoSocket)), _) => Err(PoolError::StdinReplaced),
         (_, Some(test)) => Ok(Entry::Test(test.path())),
+        (Some(Err(Flaw::Threads(_))), None) if start == Start::Execute => Ok(Entry::Main),
         (Some(Err(Flaw::Threads(others))), None) => {
             Err(PoolError::InitAfterThreads { others: others.clone() })
         }

@@ -246,7 +246,8 @@ pub enum PoolError {
     /// such as `#[tokio::main]` starts threads before the body of `main`: [`init`](crate::init) shows what to do.
     #[error(
         "skep::init() found other threads ({}): call it first in main, before any thread is started; \
-         #[tokio::main] starts some before it, so put that on a function that main calls afterwards",
+         #[tokio::main] starts some before it, so put that on a function that main calls afterwards; \
+         if they are there before main, let workers start by Start::Execute",
         others.join(", ")
     )]
     InitAfterThreads {

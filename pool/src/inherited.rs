@@ -6,7 +6,6 @@
 //! process closes what is listed.
 
 use rustix::io::FdFlags;
-use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -40,8 +39,8 @@ pub(crate) fn since_the_start() -> String {
 }
 
 /// In a new process: closes what is listed and still the same.
-pub(crate) fn close(list: &OsStr) {
-    let listed = list.to_str().unwrap_or_default().split(',').filter_map(Descriptor::parse);
+pub(crate) fn close(list: &str) {
+    let listed = list.split(',').filter_map(Descriptor::parse);
     for descriptor in
         listed.filter(|descriptor| Descriptor::inheritable(descriptor.number) == Some(*descriptor))
     {

@@ -1,14 +1,12 @@
 //! Starting a zygote: the parent's side of the first words.
 
 use crate::core::Core;
-use crate::entry::{Entry, MARKER};
 use crate::error::{Cause, PoolError};
-use crate::inherited;
 use crate::origin::Origin;
 use crate::signals;
 use crate::sys;
 use crate::wire::{self, Reply, Request};
-use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
+use rustix::net::Shutdown;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -33,23 +31,11 @@ impl Zygote {
     /// Starts the executable of this process once more, and sends the new process what workers attach to.
     ///
     /// Blocks until it is ready, at most for [`PATIENCE`].
-    pub(crate) fn start(entry: Entry, origin: &Origin, core: &Core) -> Result<Zygote, PoolError> {
+    pub(crate) fn start(origin: &Origin, core: &Core) -> Result<Zygote, PoolError> {
         let os = PoolError::os;
-        let (here, there) =
-            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-                .map_err(os("socketpair"))?;
+        let (here, there) = wire::pair().map_err(os("socketpair"))?;
         let mut command = origin.command()?;
-        let mut arguments = std::env::args_os();
-        command.arg0(arguments.next().unwrap_or_default());
-        match entry {
-            Entry::Main => command.args(arguments),
-            Entry::Test(path) => command.args([path, "--exact", "--test-threads=1", "--nocapture"]),
-        };
-        command
-            .env(MARKER, inherited::since_the_start())
-            .process_group(0)
-            .stdin(Stdio::from(there))
-            .stdout(Stdio::null());
+        command.process_group(0).stdin(Stdio::from(there)).stdout(Stdio::null());
         // Until it comes to its entry, signals that are sent to the whole program wait.
         let mut child = signals::deaf(|| command.spawn())
             .map_err(|source| PoolError::Os { call: "starting /proc/self/exe", source })?;

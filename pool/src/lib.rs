@@ -91,6 +91,7 @@ pub use {
     entry::init,
     future::Future,
     map::Imap,
+    origin::Start,
     pool::{Builder, Pool, Stats},
     slices::{Slice, SliceMapTask, SliceMut, SliceTask},
     task::Task,

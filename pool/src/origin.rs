@@ -3,16 +3,35 @@
 //! So a worker and its successor do not differ because the program has moved meanwhile. What cannot be had again is told: a program
 //! that has become another user cannot start the processes of the one that it was.
 
+use crate::entry::{Entry, MARKER, Role};
 use crate::error::PoolError;
+use crate::inherited;
 use crate::sys;
 use serde::{Deserialize, Serialize};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+
+/// How a pool starts its workers; [`Builder::start`](crate::Builder::start) says it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Start {
+    /// They are forked from a process that has reached [`init`](crate::init) and has done nothing since. In that process there may be no
+    /// other thread at `init`.
+    #[default]
+    Fork,
+    /// Each executes the program and comes to [`init`](crate::init) by itself. That takes as long as the program needs to get there,
+    /// some milliseconds at least. For programs that have threads before `main`, as some C libraries start them, and for libraries
+    /// that do not work in a forked child. What stands before `init` is run in each worker.
+    Execute,
+}
 
 /// Taken once by each pool.
 pub(crate) struct Origin {
+    entry: Entry,
+    start: Start,
     /// Missing where the program may not enter the directory that it is in: then processes start where it is later.
     directory: Option<OwnedFd>,
     environment: Vec<(OsString, OsString)>,
@@ -41,9 +60,11 @@ pub(crate) struct Manners {
 }
 
 impl Origin {
-    pub(crate) fn capture() -> Origin {
+    pub(crate) fn capture(entry: Entry, start: Start) -> Origin {
         let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().ok();
         Origin {
+            entry,
+            start,
             directory: sys::current_directory().ok(),
             environment: std::env::vars_os().collect(),
             output: copy(rustix::stdio::stdout()),
@@ -58,7 +79,7 @@ impl Origin {
         self.output.as_ref().map_or(rustix::stdio::stdout(), |fd| fd.as_fd())
     }
 
-    /// The executable of this process, to be started once more.
+    /// The executable of this process, to be started once more as a zygote.
     ///
     /// # Errors
     /// If the program is another user by now.
@@ -71,9 +92,14 @@ impl Origin {
             );
             return Err(PoolError::Start { reason });
         }
-        // No pre_exec: so this is a vfork, whose cost does not grow with this process.
-        let mut command = Command::new("/proc/self/exe");
-        command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let mut command = match self.entry {
+            Entry::Main => this_program(std::env::args_os().skip(1)),
+            Entry::Test(path) => this_program([path, "--exact", "--test-threads=1", "--nocapture"]),
+        };
+        command
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .env(MARKER, Role::Zygote(self.start).marker(&inherited::since_the_start()));
         if let Some(directory) = &self.directory {
             command.current_dir(format!("/proc/self/fd/{}", directory.as_raw_fd()));
         }
@@ -82,6 +108,13 @@ impl Origin {
         }
         Ok(command)
     }
+}
+
+/// The executable of this process with these arguments. No pre_exec: so this is a vfork, whose cost does not grow with this process.
+pub(crate) fn this_program(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(std::env::args_os().next().unwrap_or_default()).args(arguments);
+    command
 }
 
 impl Identity {

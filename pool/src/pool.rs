@@ -8,6 +8,7 @@ use crate::frame;
 use crate::future::{Future, resolve};
 use crate::job::{Arrival, Job};
 use crate::map::{self, Imap};
+use crate::origin::{Origin, Start};
 use crate::signals;
 use crate::slices::{Caller, SliceMapTask, SliceTask};
 use crate::spill::MAX_RECORDS;
@@ -62,6 +63,7 @@ pub struct Builder {
     workers: Option<usize>,
     queue_depth: Option<usize>,
     arena: Option<u64>,
+    start: Start,
 }
 
 /// A pool's numbers at one moment.
@@ -95,6 +97,11 @@ impl Builder {
         Builder { arena: Some(bytes), ..self }
     }
 
+    /// How workers are started; by default they are [forked](Start::Fork).
+    pub fn start(self, start: Start) -> Self {
+        Builder { start, ..self }
+    }
+
     /// Starts the pool.
     ///
     /// Blocks until its workers are there.
@@ -102,7 +109,7 @@ impl Builder {
     /// # Errors
     /// [`PoolError`] says what is missing; nothing is left running then.
     pub fn build(self) -> Result<Pool, PoolError> {
-        let entry = entry::entry()?;
+        let entry = entry::entry(self.start)?;
         let workers = self.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, |n| n.get()));
         if !(1..=MAX_WORKERS).contains(&workers) {
             return Err(PoolError::Workers { workers, max: MAX_WORKERS });
@@ -113,7 +120,8 @@ impl Builder {
         }
         let core = Core::new(depth as u32, workers, self.arena.unwrap_or(arena::LIMIT))?;
         let board = Arc::new(Board::new());
-        let supervisor = Supervisor::start(core.clone(), board.clone(), entry, workers)?;
+        let supervisor =
+            Supervisor::start(core.clone(), board.clone(), Origin::capture(entry, self.start), workers)?;
         let thread = thread::Builder::new().name("skep-supervisor".into());
         let supervisor = signals::deaf(|| thread.spawn(|| supervisor.run()))
             .map_err(|source| PoolError::Os { call: "starting the supervisor thread", source })?;

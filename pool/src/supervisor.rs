@@ -7,7 +7,6 @@
 //! - V3. Nobody else waits for these processes, and no lock is shared with them.
 
 use crate::core::Core;
-use crate::entry::Entry;
 use crate::error::{Cause, PoolError, TaskError};
 use crate::launch::{PATIENCE, Zygote};
 use crate::numbers::Numbers;
@@ -95,7 +94,6 @@ struct Worker {
 pub(crate) struct Supervisor {
     core: Arc<Core>,
     board: Arc<Board>,
-    entry: Entry,
     origin: Origin,
     zygote: Zygote,
     wanted: usize,
@@ -121,15 +119,13 @@ impl Supervisor {
     pub(crate) fn start(
         core: Arc<Core>,
         board: Arc<Board>,
-        entry: Entry,
+        origin: Origin,
         wanted: usize,
     ) -> Result<Supervisor, PoolError> {
-        let origin = Origin::capture();
-        let zygote = Zygote::start(entry, &origin, &core)?;
+        let zygote = Zygote::start(&origin, &core)?;
         let mut this = Supervisor {
             core,
             board,
-            entry,
             origin,
             zygote,
             wanted,
@@ -336,7 +332,7 @@ impl Supervisor {
         if self.zygotes > ZYGOTES {
             return Err(format!("{} zygotes in a row died, the last one {cause}", self.zygotes));
         }
-        self.zygote = Zygote::start(self.entry, &self.origin, &self.core).map_err(|e| e.to_string())?;
+        self.zygote = Zygote::start(&self.origin, &self.core).map_err(|e| e.to_string())?;
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitIdStatus, WaitOptions};
 use std::convert::Infallible;
+use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,7 +66,7 @@ pub(crate) fn fork<T: Send>(
             }
         };
         let forker = thread::Builder::new().name(name).stack_size(stack_bytes()).spawn_scoped(scope, forker);
-        let forker = forker.map_err(|e| e.raw_os_error().map_or(Errno::AGAIN, Errno::from_raw_os_error))?;
+        let forker = forker.map_err(|e| errno(&e))?;
         may_fork.store(true, Ordering::Release);
         forker.join().unwrap_or(Err(Errno::IO))
     });
@@ -82,14 +83,16 @@ fn stack_bytes() -> usize {
     limit(libc::RLIMIT_STACK as _).map_or(LEAST, |(soft, _)| soft.clamp(LEAST, MOST)) as usize
 }
 
-/// Lets the kernel kill this process, which that thread of its parent has forked, when the parent dies. False: it has died.
-pub(crate) fn die_with(parent: Pid, forker: Pid) -> bool {
+/// Lets the kernel kill this process when its parent dies, of which a passing thread has forked it, if one is named. False: the
+/// parent has died.
+pub(crate) fn die_with(parent: Pid, forker: Option<Pid>) -> bool {
     let lives = || rustix::process::getppid() == Some(parent);
     // The kernel would do so when the forking thread ends. When it has, this process is another thread's child.
-    // SAFETY: signal 0 is none: it only looks whether there is such a thread.
-    let is_there =
-        || unsafe { libc::syscall(libc::SYS_tgkill, parent.as_raw_pid(), forker.as_raw_pid(), 0) } == 0;
-    while lives() && is_there() {
+    let is_there = |forker: Pid| {
+        // SAFETY: signal 0 is none: this only looks whether there is such a thread.
+        unsafe { libc::syscall(libc::SYS_tgkill, parent.as_raw_pid(), forker.as_raw_pid(), 0) == 0 }
+    };
+    while lives() && forker.is_some_and(is_there) {
         thread::sleep(Duration::from_micros(20));
     }
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
@@ -109,12 +112,26 @@ pub(crate) fn vanish() -> ! {
 }
 
 fn last_error() -> Errno {
-    std::io::Error::last_os_error().raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)
+    errno(&std::io::Error::last_os_error())
+}
+
+/// The number that the kernel has given.
+pub(crate) fn errno(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)
+}
+
+/// Sets the name of this thread; that of a process's first thread is the process's.
+pub(crate) fn set_name(name: &str) {
+    if let Ok(name) = CString::new(name) {
+        let _ = rustix::thread::set_name(&name);
+    }
 }
 
 /// Removes a variable from the environment.
 pub(crate) fn forget_variable(name: &str) {
-    // SAFETY: as for `fork`: nobody else reads or writes the environment now.
+    // SAFETY: as for `fork`: nobody else reads or writes the environment now. Where other threads are allowed, before workers that
+    // are executed, one that reads it through C meanwhile finds each entry there or gone: the C library moves pointers up and frees
+    // nothing.
     unsafe { std::env::remove_var(name) };
 }
 

@@ -4,8 +4,8 @@ use crate::error::Cause;
 use crate::origin::Manners;
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ const MESSAGE_BYTES: usize = 1024;
 pub(crate) const REASON_BYTES: usize = 512;
 /// So many names of threads fit into a message: the kernel cuts each to 15 bytes.
 pub(crate) const NAMES: usize = 16;
-/// How many descriptors go with [`Request::Setup`].
+/// How many descriptors go with [`Request::Setup`], and with [`Request::Work`].
 pub(crate) const SETUP_FDS: usize = 7;
 
 /// Parent to zygote.
@@ -27,8 +27,11 @@ pub(crate) const SETUP_FDS: usize = 7;
 pub(crate) enum Request {
     /// With descriptors: the parent's pidfd, tasks, done, records, spill file, arena, standard output.
     Setup(Manners),
-    /// Fork workers with these numbers.
+    /// Start workers with these numbers.
     Spawn { first: u32, count: u32 },
+    /// From a zygote to a worker that it has executed, with descriptors: tasks, done, records, spill file, arena, standard output, and the zygote's end
+    /// of the conversation. Be the worker with this number, of the pool of that process.
+    Work { worker: u32, pool: u32 },
 }
 
 /// Zygote to parent; the last two are from the worker itself.
@@ -40,12 +43,17 @@ pub(crate) enum Reply {
     Refused { others: Vec<String> },
     /// A worker ended, and was reaped.
     Exited { worker: u32, cause: Cause },
-    /// A worker could not be forked.
+    /// A worker could not be started.
     NotForked { worker: u32, errno: i32 },
     /// With its pidfd (unless the parent has no room for it): the worker has attached, and takes tasks from now on.
     Fit { worker: u32, pid: u32 },
     /// The worker could not attach, and exits.
     Unfit { worker: u32, reason: String },
+}
+
+/// Makes a conversation.
+pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
 }
 
 /// Sends a message.

@@ -39,13 +39,13 @@ pub(crate) struct Worker {
     frame: Vec<u8>,
 }
 
-/// The zygote, and its thread that has forked this process.
+/// The zygote, and its thread that has forked this process, unless it was executed.
 pub(crate) struct Parent {
     pub(crate) pid: Pid,
-    pub(crate) forker: Pid,
+    pub(crate) forker: Option<Pid>,
 }
 
-/// In a process just forked from the zygote; `socket` is a copy of the zygote's end.
+/// In a process just started by the zygote; `socket` is a copy of the zygote's end.
 pub(crate) fn main(number: u32, parent: Parent, setup: Setup, socket: OwnedFd) -> ! {
     // Should the zygote be killed, it cannot kill us.
     if !sys::die_with(parent.pid, parent.forker) {

@@ -1,18 +1,20 @@
 //! The zygote: a small process, without other threads, that workers are forked from. This is its whole life.
 //!
-//! The pool's process executes itself once more, and the new process comes here from `init()`. It forks workers as it is told,
-//! reaps them, and reports each death. When the conversation ends or the parent dies, however it dies, it takes its workers and whatever
+//! The pool's process executes itself once more, and the new process comes here from `init()`. It starts workers as it is told,
+//! reaps them, and reports each death. It forks them, or lets each execute the program and come here too
+//! ([`Start`](crate::Start)). When the conversation ends or the parent dies, however it dies, it takes its workers and whatever
 //! they have started with it: it kills its process group.
 //!
 //! # Invariants
-//! - Z1. Nobody else runs here: this is the only thread but for the one that forks, which it waits for, holding nothing; or there
+//! - Z1. Where it forks, nobody else runs here: this is the only thread but for the one that forks, which it waits for, holding nothing; or there
 //!   is a test harness's main thread as well, which sleeps until its test ends, holding nothing.
 //! - Z2. A worker is forked by a thread that has done nothing else: none of this process's thread-local values is a worker's.
 //! - Z3. A worker is reaped here alone, and its pidfd was opened before that: it is never another process's.
 
-use crate::entry::{self, MARKER};
+use crate::entry::{self, MARKER, Role};
 use crate::error::Cause;
 use crate::inherited;
+use crate::origin::{self, Start};
 use crate::signals;
 use crate::sys;
 use crate::title::{self, Titles};
@@ -22,10 +24,10 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use std::collections::BTreeMap;
-use std::ffi::CString;
 use std::io::Write;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// What the parent sends for the workers to attach to.
@@ -43,6 +45,9 @@ struct Zygote {
     setup: Setup,
     /// Worker number to pidfd.
     workers: BTreeMap<u32, OwnedFd>,
+    start: Start,
+    /// For workers that are executed.
+    output: OwnedFd,
     titles: Titles,
 }
 
@@ -52,22 +57,33 @@ pub(crate) fn main(allowed_threads: usize) -> ! {
     signals::default_all();
     signals::leave_messages();
     let Ok(socket) = take_socket() else { std::process::exit(1) };
-    inherited::close(&std::env::var_os(MARKER).unwrap_or_default());
-    if let Err(mut others) = settle_down(allowed_threads) {
+    let marker = std::env::var(MARKER).unwrap_or_default();
+    let Some((role, list)) = Role::of(&marker) else { std::process::exit(1) };
+    inherited::close(list);
+    inherited::remember();
+    if role == Role::Zygote(Start::Fork)
+        && let Err(mut others) = settle_down(allowed_threads)
+    {
         others.truncate(wire::NAMES);
         let _ = wire::send(&socket, &Reply::Refused { others }, &[]);
         std::process::exit(1);
     }
     sys::forget_variable(MARKER);
     sys::leave_terminal();
-    if let Ok(name) = CString::new(title::ZYGOTE) {
-        let _ = rustix::thread::set_name(&name);
-    }
     entry::admit();
-    if let Ok(zygote) = greet(socket) {
-        zygote.serve().end_workers();
+    match role {
+        Role::Worker => match hear_work(&socket) {
+            Ok(work) => work.begin(),
+            Err(_) => std::process::exit(1),
+        },
+        Role::Zygote(start) => {
+            sys::set_name(title::ZYGOTE);
+            if let Ok(zygote) = greet(socket, start) {
+                zygote.serve().end_workers();
+            }
+            end_group()
+        }
     }
-    end_group()
 }
 
 /// The socket came as standard input; tasks shall not read from it.
@@ -98,21 +114,50 @@ fn settle_down(allowed_threads: usize) -> Result<(), Vec<String>> {
 }
 
 /// The first words of the conversation.
-fn greet(socket: OwnedFd) -> Result<Zygote, Errno> {
+fn greet(socket: OwnedFd, start: Start) -> Result<Zygote, Errno> {
     wire::send(&socket, &Reply::Ready, &[])?;
     let Some((Request::Setup(manners), fds)) = wire::receive(&socket)? else { return Err(Errno::PROTO) };
     let [parent, tasks, done, records, spill, arena, stdout] =
         <[OwnedFd; wire::SETUP_FDS]>::try_from(fds).map_err(|_| Errno::PROTO)?;
-    // What constructors and a test harness have said so far went to /dev/null, and what they have not flushed shall, too: else each
-    // worker would say it.
-    let _ = std::io::stdout().flush();
-    sys::flush_streams();
-    rustix::stdio::dup2_stdout(&stdout)?;
+    print_to(&stdout)?;
     manners.adopt();
     let titles = Titles::new();
     titles.show("zygote", parent_pid());
     let setup = Setup { tasks, done, records, spill, arena };
-    Ok(Zygote { socket, parent, setup, workers: BTreeMap::new(), titles })
+    Ok(Zygote { socket, parent, setup, workers: BTreeMap::new(), start, output: stdout, titles })
+}
+
+/// Lets standard output be this. What constructors and a test harness have said so far went to /dev/null, and what they have not
+/// flushed shall, too: else each worker would say it.
+fn print_to(output: &OwnedFd) -> Result<(), Errno> {
+    let _ = std::io::stdout().flush();
+    sys::flush_streams();
+    rustix::stdio::dup2_stdout(output)
+}
+
+/// What a worker that was executed is told.
+struct Work {
+    worker: u32,
+    pool: u32,
+    setup: Setup,
+    socket: OwnedFd,
+}
+
+fn hear_work(from: &OwnedFd) -> Result<Work, Errno> {
+    let Some((Request::Work { worker, pool }, fds)) = wire::receive(from)? else { return Err(Errno::PROTO) };
+    let [tasks, done, records, spill, arena, output, socket] =
+        <[OwnedFd; wire::SETUP_FDS]>::try_from(fds).map_err(|_| Errno::PROTO)?;
+    print_to(&output)?;
+    Ok(Work { worker, pool, setup: Setup { tasks, done, records, spill, arena }, socket })
+}
+
+impl Work {
+    fn begin(self) -> ! {
+        sys::set_name(&title::worker(self.worker));
+        Titles::new().show(&format!("worker {}", self.worker), self.pool);
+        let Some(pid) = rustix::process::getppid() else { std::process::exit(1) };
+        worker::main(self.worker, Parent { pid, forker: None }, self.setup, self.socket)
+    }
 }
 
 impl Zygote {
@@ -148,18 +193,21 @@ impl Zygote {
         }
         match wire::receive(&self.socket)? {
             Some((Request::Spawn { first, count }, _)) => Ok(Some(first..first.saturating_add(count))),
-            Some((Request::Setup(_), _)) => Err(Errno::PROTO),
+            Some(_) => Err(Errno::PROTO),
             None => Ok(None),
         }
     }
 
-    /// Forks a worker, to which goes a copy of all that is here, and tells if it cannot.
+    /// Starts a worker, and tells if it cannot.
     fn spawn(self, worker: u32) -> (Zygote, Result<(), Errno>) {
-        let (pid, pool) = (rustix::process::getpid(), parent_pid());
-        let (mut zygote, forked) = sys::fork(self, title::worker(worker), |zygote, forker| {
-            zygote.become_worker(worker, Parent { pid, forker }, pool)
-        });
-        let pidfd = forked.and_then(|pid| {
+        let (mut zygote, started) = match self.start {
+            Start::Fork => self.fork(worker),
+            Start::Execute => {
+                let started = self.execute(worker);
+                (self, started)
+            }
+        };
+        let pidfd = started.and_then(|pid| {
             rustix::process::pidfd_open(pid, PidfdFlags::empty()).inspect_err(|_| reap_now(pid))
         });
         let told = match pidfd {
@@ -172,11 +220,31 @@ impl Zygote {
         (zygote, told)
     }
 
+    /// To the child goes a copy of all that is here.
+    fn fork(self, worker: u32) -> (Zygote, Result<Pid, Errno>) {
+        let (pid, pool) = (rustix::process::getpid(), parent_pid());
+        sys::fork(self, title::worker(worker), |zygote, forker| {
+            zygote.become_worker(worker, Parent { pid, forker: Some(forker) }, pool)
+        })
+    }
+
+    fn execute(&self, worker: u32) -> Result<Pid, Errno> {
+        let (here, there) = wire::pair()?;
+        let mut command = origin::this_program(std::env::args_os().skip(1));
+        command.env(MARKER, Role::Worker.marker("")).stdin(Stdio::from(there)).stdout(Stdio::null());
+        let child = signals::deaf(|| command.spawn()).map_err(|e| sys::errno(&e))?;
+        let Setup { tasks, done, records, spill, arena } = &self.setup;
+        let fds = [tasks, done, records, spill, arena, &self.output, &self.socket].map(|fd| fd.as_fd());
+        // If it has died already, that is seen by its pidfd.
+        let _ = wire::send(&here, &Request::Work { worker, pool: parent_pid() }, &fds);
+        Ok(Pid::from_child(&child))
+    }
+
     /// In a forked child: it keeps nothing of the zygote's but what it is given.
     fn become_worker(self, worker: u32, parent: Parent, pool: u32) -> ! {
         signals::leave_messages_from_here();
-        let Zygote { socket, parent: pool_pidfd, setup, workers, titles } = self;
-        drop((pool_pidfd, workers));
+        let Zygote { socket, parent: pool_pidfd, setup, workers, titles, output, .. } = self;
+        drop((pool_pidfd, workers, output));
         titles.show(&format!("worker {worker}"), pool);
         worker::main(worker, parent, setup, socket)
     }

@@ -1,8 +1,9 @@
 //! What a pool does to its host program, and what the host may do to it.
 
 use crate::host_programs::*;
-use crate::support::{is_dead, kill, numbers_in, pool, printed, program, this_program, zygote_of};
-use crate::tasks::announce_and_wait;
+use crate::support::{is_dead, kill, numbers_in, pool, printed, program, this_program, until, zygote_of};
+use crate::tasks::{announce_and_wait, exit_with, square, square_quickly};
+use skep::{Pool, Start};
 use std::fs;
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -30,6 +31,9 @@ crate::laws!(
     a_program_that_executes_itself_leaves_nothing,
     a_program_with_rights_of_its_file_has_no_worker_entry,
     threads_that_are_there_before_init_are_named,
+    workers_may_be_executed_where_threads_are_there_before_init,
+    executed_workers_die_and_are_replaced_as_forked_ones,
+    executed_workers_are_told_apart_and_see_no_other_things_than_forked_ones,
     a_program_that_ignores_its_childrens_ends_has_a_pool,
     a_program_that_reaps_everything_has_a_pool,
     an_allocator_that_knows_nothing_of_fork_is_no_harm,
@@ -237,6 +241,35 @@ fn a_program_with_rights_of_its_file_has_no_worker_entry() {
 fn threads_that_are_there_before_init_are_named() {
     let said = printed(role("threads-in-zygote"));
     assert!(said.contains("(c-library)") && said.contains("#[tokio::main]"), "{said}");
+}
+
+fn workers_may_be_executed_where_threads_are_there_before_init() {
+    assert_eq!(printed(role("executed-workers")), "Exited(3), 49, 0 children");
+}
+
+fn executed_workers_die_and_are_replaced_as_forked_ones() {
+    let pool = Pool::builder().workers(2).start(Start::Execute).build().unwrap();
+    let before = pool.stats().worker_pids;
+    for _ in 0..3 {
+        assert!(pool.apply(exit_with, 1).is_err());
+    }
+    assert_eq!(pool.map(square, 0..100).unwrap()[99], 99 * 99);
+    kill(zygote_of(&pool), libc::SIGKILL);
+    until("the first ones are gone", || before.iter().copied().all(is_dead));
+    assert_eq!(pool.apply(square_quickly, 7), Ok(49));
+    pool.close();
+    pool.join().unwrap();
+}
+
+fn executed_workers_are_told_apart_and_see_no_other_things_than_forked_ones() {
+    let executed = Pool::builder().workers(1).start(Start::Execute).build().unwrap();
+    let forked = pool(1);
+    assert_eq!(executed.apply(arguments, ()), forked.apply(arguments, ()));
+    assert_eq!(executed.apply(surroundings, ()), forked.apply(surroundings, ()));
+    let name =
+        |pool: &Pool| fs::read_to_string(format!("/proc/{}/comm", pool.stats().worker_pids[0])).unwrap();
+    assert_eq!(name(&executed), name(&forked));
+    assert_ne!(executed.apply(keys_and_count, ()), forked.apply(keys_and_count, ()));
 }
 
 fn a_program_that_ignores_its_childrens_ends_has_a_pool() {

@@ -3,7 +3,7 @@
 use crate::programs::children;
 use crate::support::{is_dead, kill, pool, until, zygote_of};
 use crate::tasks::*;
-use skep::{Pool, TaskError};
+use skep::{Pool, Start, TaskError};
 use std::cell::Cell;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
@@ -173,6 +173,7 @@ pub fn before_init(role: &str) {
             let fd = unsafe { libc::dup(fs::File::open("/dev/full").unwrap().as_raw_fd()) };
             OPENED.store(fd, Ordering::Relaxed);
         }
+        "executed-workers" => start_thread("c-library"),
         "threads-in-zygote" if is_zygote() => {
             start_thread("c-library");
         }
@@ -226,7 +227,7 @@ pub fn play(role: &str) {
         "ignores-children" => {
             // SAFETY: ignoring a signal runs no code.
             unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
-            lives_with_a_pool();
+            lives_with_a_pool(Start::Fork);
         }
         "reaps-everything" => {
             // SAFETY: no place for a status is given.
@@ -236,8 +237,9 @@ pub fn play(role: &str) {
                     thread::yield_now();
                 }
             });
-            lives_with_a_pool();
+            lives_with_a_pool(Start::Fork);
         }
+        "executed-workers" => lives_with_a_pool(Start::Execute),
         "many-workers" => {
             let pool = pool(8);
             for _ in 0..20 {
@@ -398,9 +400,9 @@ fn takes_in_orphans() {
     println!("{} children", children());
 }
 
-/// What a program does whose pool's zygote is reaped by somebody else.
-fn lives_with_a_pool() {
-    let pool = pool(2);
+/// Loses a worker, a zygote and its pool.
+fn lives_with_a_pool(start: Start) {
+    let pool = Pool::builder().workers(2).start(start).build().unwrap();
     let Err(TaskError::WorkerDied { cause, .. }) = pool.apply(exit_with, 3) else { panic!("it lives") };
     kill(zygote(&pool), libc::SIGKILL);
     let result = pool.apply(square_quickly, 7).unwrap();
