@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Other, Unlink, fresh_name, given_fd, role};
-use skep::{Arena, ArenaOptions, ShmBox, SimpleQueue};
+use skep::{Arena, ArenaOptions, Queue, ShmBox, SimpleQueue};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -59,14 +59,68 @@ fn a_process_that_does_not_know_the_carriers_of_an_arena_does_not_repair_it() {
     assert_eq!(arena.free_bytes(), SIZE);
 }
 
-/// What a process leaves that knows no carriers: its blocks, for the one who knows them.
-#[test]
-fn a_process_that_leaves_what_it_sent_leaves_it_to_the_one_who_knows_the_carriers() {
-    let arena = ArenaOptions::new(SIZE).anonymous_for(Arc::new(|_: &mut dyn FnMut(u32, u32)| {})).unwrap();
+/// An arena of so many places that this process repairs, and a participant that does not.
+fn private(peers: usize) -> (Arena, Arena) {
+    let options = ArenaOptions::new(SIZE).peers(peers);
+    let arena = options.anonymous_for(Arc::new(|_: &mut dyn FnMut(u32, u32)| {})).unwrap();
     let worker = Arena::from_fd_of_another(arena.as_fd().try_clone_to_owned().unwrap()).unwrap();
-    let descriptor = worker.boxed(7_u64).unwrap().into_descriptor().unwrap();
+    (arena, worker)
+}
+
+/// What a process leaves that knows no carriers: its blocks, for whoever takes them. Its place is free at once.
+#[test]
+fn a_process_that_leaves_gives_what_it_sent_to_the_carriers_and_its_place_to_the_next() {
+    let (arena, worker) = private(2);
     drop(worker);
-    assert_eq!(arena.recover().unwrap(), 1);
-    assert_eq!(*ShmBox::<u64>::from_descriptor(&arena, &descriptor).unwrap(), 7, "it was given to nobody");
+    for _ in 0..100 {
+        let worker = Arena::from_fd_of_another(arena.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        let descriptor = worker.boxed(7_u64).unwrap().into_descriptor().unwrap();
+        drop(worker);
+        assert_eq!(
+            *ShmBox::<u64>::from_descriptor(&arena, &descriptor).unwrap(),
+            7,
+            "it was given to nobody"
+        );
+    }
     assert_eq!(arena.free_bytes(), SIZE);
+}
+
+type Sent = (u32, Option<ShmBox<u64>>, Vec<u8>);
+
+/// Queue handles are participants of their arena: in a worker of a pool, ones that do not repair.
+#[test]
+fn queue_handles_that_come_and_go_where_nobody_repairs_lose_neither_place_nor_block() {
+    let (arena, worker) = private(4);
+    let mut queue = Queue::<Sent>::create_in(&arena, "queue", 2).unwrap();
+    let free = arena.free_bytes();
+    for n in 0..10_000 {
+        let mut there = Queue::<Sent>::open_in(&worker, "queue").unwrap();
+        match n % 4 {
+            0 => {}
+            1 => there.put((n, None, vec![])).unwrap(),
+            // What it has sent outlives it, in the queue: with and without a message in a block of its own.
+            2 => there.put((n, Some(there.arena().boxed(u64::from(n)).unwrap()), vec![])).unwrap(),
+            _ => there.put((n, Some(there.arena().boxed(u64::from(n)).unwrap()), vec![1; 200])).unwrap(),
+        }
+        drop(there);
+        if n % 4 > 0 {
+            let (number, handle, bytes) = queue.get().unwrap();
+            assert_eq!((number, bytes.len()), (n, if n % 4 == 3 { 200 } else { 0 }));
+            assert_eq!(handle.as_deref().copied(), (n % 4 > 1).then_some(u64::from(n)));
+        }
+    }
+    assert_eq!(arena.free_bytes(), free);
+    assert_eq!(arena.recover().unwrap(), 0, "nobody has left anything to repair");
+}
+
+/// A queue that was made by such a participant outlives it.
+#[test]
+fn a_queue_made_where_nobody_repairs_stays_when_its_maker_leaves() {
+    let (arena, worker) = private(3);
+    for n in 0..20 {
+        let name = format!("queue-{n}");
+        Queue::<u64>::create_in(&worker, &name, 2).unwrap().put(n).unwrap();
+        assert_eq!(arena.recover().unwrap(), 0);
+        assert_eq!(Queue::<u64>::open_in(&arena, &name).unwrap().get().unwrap(), n);
+    }
 }

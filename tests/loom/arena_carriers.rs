@@ -55,6 +55,27 @@ fn what_a_carrier_refuses_is_the_senders() {
     });
 }
 
+/// Whoever leaves in good health gives what it sent to the place where it lies, also if it is killed on its way out,
+/// and beside whoever takes it.
+#[test]
+fn a_killed_leaver_leaves_what_it_sent_in_its_place() {
+    report("arena: killed: send and leave, beside take", || {
+        kill_at_every_step(2, |k| {
+            let arena = Arena::new(2, 2, 1, 3);
+            let [a, b, c] = [0, 1, 2].map(|n| arena.take_part(n));
+            assert!(send(&a));
+            let mortal = mortal(&arena, 0, k, move || a.leave());
+            let got = take(&b);
+            let was_killed = mortal.join().unwrap().is_none();
+            free_but(&arena, &c, 1);
+            assert!(got && arena.is_vacant(0), "it was sent, and its sender is gone");
+            b.leave();
+            all_free(&arena, &c);
+            was_killed
+        })
+    });
+}
+
 /// A value is refused while another thread drops a handle of it: its block is free, once, whoever comes first.
 #[test]
 fn a_handle_dropped_beside_who_takes_its_block_back_frees_it_once() {

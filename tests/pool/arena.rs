@@ -5,7 +5,7 @@ use crate::support::{numbers_in, pool, until};
 use crate::tasks::{Stubborn, announce_and_wait, square};
 use serde::{Deserialize, Serialize};
 use skep::__private::{TaskEntry, new_task, run};
-use skep::{Arena, Pool, PoolError, ShmArc, ShmBox, ShmSlice, ShmString, ShmVec, Task, TaskError};
+use skep::{Arena, Pool, PoolError, Queue, ShmArc, ShmBox, ShmSlice, ShmString, ShmVec, Task, TaskError};
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -14,6 +14,7 @@ crate::laws!(
     handles_move_through_tasks_and_nothing_is_copied,
     handles_may_be_anywhere_in_arguments_and_results,
     a_task_allocates_in_its_pools_arena,
+    a_task_opens_and_drops_queues_as_often_as_it_likes,
     every_way_of_calling_takes_handles_and_gives_them,
     what_nobody_looks_at_is_freed,
     a_result_with_handles_outlives_its_pool,
@@ -166,6 +167,30 @@ fn a_task_allocates_in_its_pools_arena() {
     assert!(pool.arena().free_bytes() < pool.arena().size());
     drop(result);
     until_all_is_free(pool.arena());
+}
+
+/// Each handle of a queue is a participant of the arena, and a worker is none that repairs.
+#[skep::task]
+fn open_and_drop_queues(times: u32) {
+    for n in 0..times {
+        let mut queue = Queue::<(u32, ShmBox<u64>)>::open_in(skep::arena().unwrap(), "often").unwrap();
+        if n % 8 == 0 {
+            let handle = queue.arena().boxed(u64::from(n)).unwrap();
+            queue.put((n, handle)).map_err(|e| e.to_string()).unwrap();
+            drop(queue);
+            queue = Queue::open_in(skep::arena().unwrap(), "often").unwrap();
+            assert_eq!(*queue.get().unwrap().1, u64::from(n));
+        }
+    }
+}
+
+fn a_task_opens_and_drops_queues_as_often_as_it_likes() {
+    let pool = pool(2);
+    let mut queue = Queue::<(u32, ShmBox<u64>)>::create_in(pool.arena(), "often", 4).unwrap();
+    let free = pool.arena().free_bytes();
+    pool.apply(open_and_drop_queues, 10_000).unwrap();
+    assert!(queue.try_get().is_err());
+    assert_eq!(pool.arena().free_bytes(), free);
 }
 
 fn every_way_of_calling_takes_handles_and_gives_them() {

@@ -381,12 +381,12 @@ impl Core {
 }
 
 impl Drop for Core {
-    /// What this participant sent and nobody has taken becomes the carriers'; then `member` leaves.
+    /// What this participant sent and nobody has taken becomes its carriers'; then `member` leaves.
     fn drop(&mut self) {
         if !self.is_own() {
             return; // in a forked child all of it is the parent's
         }
-        if self.has_sent.load(Relaxed) {
+        if self.has_sent.load(Relaxed) && !self.ground.hand_over(self.me()) {
             if self.ground.custody().is_mine() {
                 // Nobody repairs for a living one: it is alone here without the right to repair.
                 let _ = self.ground.mend(self.me(), self.me());

@@ -136,6 +136,11 @@ impl Ground {
     }
 }
 
+/// Whether a block is a queue's own.
+pub(super) fn is_queue(ground: &Ground, index: u32, generation: u32) -> bool {
+    ground.leads().any(|queue| queue == (index, generation))
+}
+
 /// Tells of each block that the queues hold: their own, and what lies in their slots.
 pub(super) fn each_held(ground: &Ground, held: &mut dyn FnMut(u32, u32)) {
     let blocks = ground.blocks(0);
@@ -283,6 +288,5 @@ pub(crate) fn join(core: &Core, place: Place) -> Joined {
     entry.clear_claims();
     entry.pid.store(std::process::id(), Relaxed);
     entry.state.store(JOINED, Release);
-    core.leaves_something();
     Joined { ring: ground.ring(place, core.me()), entry, joiners: ground.joiners(place) }
 }

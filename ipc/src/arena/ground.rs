@@ -143,6 +143,12 @@ impl Ground {
         repair
     }
 
+    /// Does what is left to do for a participant that leaves in good health. False: repair has to.
+    pub(super) fn hand_over(&self, me: usize) -> bool {
+        self.blocks(me)
+            .hand_over(self.end(), |index, generation| directory::is_queue(self, index, generation))
+    }
+
     /// Tells everybody of a free block.
     pub(super) fn hint(&self, found: Found) {
         self.hints().set(found.word.order(), found.index);

@@ -12,6 +12,10 @@
 //!
 //! Repair may be cut short by a death and done again: each block is settled by one CAS, and a settled one names d no more. The repairer holds d's entry,
 //! so no newcomer has d's number meanwhile.
+//!
+//! Who leaves in good health does D3 for itself, for what it has sent, and frees its place at once
+//! ([`hand_over`](Blocks::hand_over)). So a place is free when its participant has left, also where those who come and
+//! go do not know the carriers, and do not repair.
 
 use super::blocks::{Block, Blocks, Found, interior};
 use super::word::{Phase, Word};
@@ -40,6 +44,32 @@ impl Blocks<'_> {
     /// D1: to be done before the carriers are looked at.
     pub(crate) fn begin_mending(&self, dead: usize, freed: impl FnMut(Found)) {
         self.finish_change_of(dead, freed);
+    }
+
+    /// Leaves in good health: what this participant has sent is nobody's but its carriers' from now on, and so is
+    /// a block that is `published` in the arena. False: something else still names it, and is repair's.
+    ///
+    /// This needs no look at the carriers. Nothing can be on its way into one any more, since whatever sends keeps
+    /// the participant until the carrier has it, or until it has taken it back; so what says `Sent` by this
+    /// participant lies in a carrier, or its taker is about to change the word.
+    pub(crate) fn hand_over(&self, end: u32, published: impl Fn(u32, u32) -> bool) -> bool {
+        let mut is_all = true;
+        self.walk(end, |index, seen| {
+            if seen.peer() == Some(self.me) {
+                match seen.phase() {
+                    Phase::Sent | Phase::SentRef => {
+                        self.change(index, seen, seen.become_of(seen.phase(), None));
+                    }
+                    Phase::Held if published(index, seen.generation()) => {
+                        self.change(index, seen, seen.become_of(Phase::Sent, None));
+                    }
+                    _ => is_all = false,
+                }
+                fault::point("leave: handed over");
+            }
+            false
+        });
+        is_all
     }
 
     fn settle(

@@ -392,9 +392,15 @@ impl ArenaPeer {
         )
     }
 
-    /// Gives back what it holds, and leaves.
+    /// Leaves what it has sent to the carriers, gives back what it holds, and leaves. Panics if a block still names it.
     pub fn leave(self) {
-        self.mend(self.number);
+        if !self.blocks().hand_over(self.memory.committed(), |_, _| false) {
+            self.mend(self.number);
+        }
+        self.blocks().walk(self.memory.committed(), |index, word| {
+            assert!(word.peer() != Some(self.number), "block {index} names who has left: {word:?}");
+            false
+        });
         self.memory().world.leave(self.number);
     }
 
