@@ -114,6 +114,7 @@ pub(crate) fn entry(start: Start) -> Result<Entry, PoolError> {
     if sys::is_privileged() {
         return Err(PoolError::Privileged);
     }
+    leftover::bury();
     let test = inventory::iter::<TestEntry>().next();
     match (INIT.get(), test) {
         (Some(Ok(())), _) => Ok(Entry::Main),

@@ -7,7 +7,7 @@ use crate::signals;
 use crate::sys;
 use crate::wire::{self, Reply, Request};
 use rustix::net::Shutdown;
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, PidfdFlags};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
@@ -88,7 +88,7 @@ impl Zygote {
         *self.ended.get_or_insert_with(|| {
             // It ends at that by itself, also where this process may not kill it.
             let _ = rustix::net::shutdown(&self.socket, Shutdown::Write);
-            let _ = rustix::process::kill_process_group(self.group, Signal::KILL);
+            sys::kill_group(&self.pidfd, self.group);
             sys::reap_group(self.group)
         })
     }

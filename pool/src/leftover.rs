@@ -8,13 +8,19 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 use std::fs;
 use std::os::fd::AsFd;
+use std::sync::Once;
 use std::time::Duration;
 
 /// So long a zygote may take that is about to end.
 const ENDING: Duration = Duration::from_secs(2);
 
-/// Reaps the zygotes of an earlier program in this process. When the program begins, so before it has children of its own.
+/// Reaps the zygotes of an earlier program in this process, once. Before this one has any of its own.
 pub(crate) fn bury() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(bury_all);
+}
+
+fn bury_all() {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     if let Err(Errno::CHILD) = rustix::process::waitid(WaitId::All, look) {
         return; // it has no children at all

@@ -12,7 +12,7 @@ const MESSAGES: [c_int; 5] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::S
 const FAULTS: [c_int; 6] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS];
 
-/// Calls a function that starts a thread or a process, which then gets no signals but those of its own faults: it begins with the
+/// Calls a function that starts a thread or a process, which then takes no signals but those of its own faults: it begins with the
 /// mask of the thread that starts it, so there is no moment at which it could take one.
 pub(crate) fn deaf<R>(start: impl FnOnce() -> R) -> R {
     struct Restore(libc::sigset_t);
@@ -36,42 +36,39 @@ pub(crate) fn deaf<R>(start: impl FnOnce() -> R) -> R {
     start()
 }
 
-/// Lets every signal do what it does by default, where the parent had it ignored or blocked. Handlers do not survive `exec`, and
-/// those that are there are Rust's own; it also ignores SIGPIPE, as in every Rust program.
-pub(crate) fn default_all() {
+/// The process that leaves messages to its parent; a child that it forks does not.
+static LEAVES_MESSAGES: AtomicI32 = AtomicI32::new(0);
+
+/// In a new process: lets every signal do what it does by default, where the parent had it ignored, but for messages from others,
+/// which do nothing from now on: the parent hears them too, and ends this process if that is what they mean. Those that came
+/// before were blocked ([`deaf`]), and are heard now.
+///
+/// Messages have a handler and are not ignored, since programs that a task executes would ignore them as well. Handlers that are
+/// there already, set by a constructor of the program, stay. Rust itself ignores SIGPIPE, as in every program.
+pub(crate) fn leave_messages() {
     for signal in (1..=libc::SIGRTMAX()).filter(|signal| *signal != libc::SIGPIPE) {
         if disposition(signal) == Some(libc::SIG_IGN) {
             set(signal, libc::SIG_DFL, 0);
         }
     }
-    // SAFETY: an empty set is valid for sigprocmask.
-    unsafe {
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
-    }
-}
-
-/// The process that leaves messages to its parent; a child that it forks does not.
-static LEAVES_MESSAGES: AtomicI32 = AtomicI32::new(0);
-
-/// From now on messages from others do nothing in this process: its parent hears them too, and ends it if that is what they mean.
-///
-/// By a handler and not by ignoring them, since programs that a task executes would ignore them as well. A handler that is
-/// there already, set by a constructor of the program, stays.
-pub(crate) fn leave_messages() {
-    leave_messages_from_here();
     for signal in MESSAGES {
         if disposition(signal) == Some(libc::SIG_DFL) {
             let flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
             set(signal, hear as extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) as usize, flags);
         }
     }
+    leave_messages_here();
 }
 
-/// The same in a process just forked from one that does.
-pub(crate) fn leave_messages_from_here() {
+/// The same in a process just forked, [`deaf`], from one that does.
+pub(crate) fn leave_messages_here() {
     LEAVES_MESSAGES.store(std::process::id() as i32, Ordering::Relaxed);
+    // SAFETY: an empty set is valid for sigprocmask.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+    }
 }
 
 /// Only calls what may be called in a handler.

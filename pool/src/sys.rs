@@ -4,7 +4,7 @@ use crate::error::Cause;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitIdStatus, WaitOptions};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions};
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs;
@@ -201,6 +201,25 @@ pub(crate) fn set_limits(limits: &[(u64, u64)]) {
             if unsafe { libc::setrlimit(resource as _, &limit) } == 0 {
                 break;
             }
+        }
+    }
+}
+
+/// Kills all processes of a group whose leader has that pidfd.
+///
+/// Since Linux 6.9 by the pidfd alone. Before, by its number, which is the group's as long as the leader is not reaped: if somebody
+/// else has done that, and the last of the group is gone, the number may be another's.
+pub(crate) fn kill_group(leader: &OwnedFd, group: Pid) {
+    const PROCESS_GROUP: libc::c_uint = 4;
+    // SAFETY: the descriptor is open, and no information is sent along.
+    let killed = unsafe {
+        let (fd, none) = (leader.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+        libc::syscall(libc::SYS_pidfd_send_signal, fd, libc::SIGKILL, none, PROCESS_GROUP)
+    };
+    if killed < 0 && last_error() == Errno::INVAL {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        if rustix::process::waitid(WaitId::PidFd(leader.as_fd()), look).is_ok() {
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
         }
     }
 }

@@ -54,7 +54,6 @@ struct Zygote {
 /// Never returns: neither in the zygote nor in its workers.
 pub(crate) fn main(allowed_threads: usize) -> ! {
     // Whatever goes wrong here, the parent sees the socket's end; there is nobody else to tell.
-    signals::default_all();
     signals::leave_messages();
     let Ok(socket) = take_socket() else { std::process::exit(1) };
     let marker = std::env::var(MARKER).unwrap_or_default();
@@ -223,8 +222,10 @@ impl Zygote {
     /// To the child goes a copy of all that is here.
     fn fork(self, worker: u32) -> (Zygote, Result<Pid, Errno>) {
         let (pid, pool) = (rustix::process::getpid(), parent_pid());
-        sys::fork(self, title::worker(worker), |zygote, forker| {
-            zygote.become_worker(worker, Parent { pid, forker: Some(forker) }, pool)
+        signals::deaf(|| {
+            sys::fork(self, title::worker(worker), |zygote, forker| {
+                zygote.become_worker(worker, Parent { pid, forker: Some(forker) }, pool)
+            })
         })
     }
 
@@ -242,7 +243,7 @@ impl Zygote {
 
     /// In a forked child: it keeps nothing of the zygote's but what it is given.
     fn become_worker(self, worker: u32, parent: Parent, pool: u32) -> ! {
-        signals::leave_messages_from_here();
+        signals::leave_messages_here();
         let Zygote { socket, parent: pool_pidfd, setup, workers, titles, output, .. } = self;
         drop((pool_pidfd, workers, output));
         titles.show(&format!("worker {worker}"), pool);

@@ -20,6 +20,7 @@ crate::laws!(
     a_workers_arguments_are_the_programs,
     no_thread_of_a_pool_takes_a_signal_of_the_program,
     what_is_sent_to_the_whole_program_is_for_the_parent,
+    what_is_sent_before_a_process_has_begun_is_for_the_parent_too,
     what_a_task_starts_hears_signals_as_usual,
     a_task_that_asks_the_terminal_is_refused_and_not_stopped,
     workers_keep_the_descriptors_of_the_programs_start_and_no_later_ones,
@@ -122,6 +123,10 @@ fn what_is_sent_to_the_whole_program_is_for_the_parent() {
     assert_eq!(task.get(), Ok(()));
     assert_eq!(pool.apply(one(), ()), Ok(1));
     assert_eq!(pool.stats().workers_lost, 0);
+}
+
+fn what_is_sent_before_a_process_has_begun_is_for_the_parent_too() {
+    assert_eq!(printed(role("told-too-early")), "49");
 }
 
 fn what_a_task_starts_hears_signals_as_usual() {

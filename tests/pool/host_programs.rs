@@ -173,6 +173,10 @@ pub fn before_init(role: &str) {
             let fd = unsafe { libc::dup(fs::File::open("/dev/full").unwrap().as_raw_fd()) };
             OPENED.store(fd, Ordering::Relaxed);
         }
+        "told-too-early" if is_zygote() => {
+            // From another process than this one, which goes on when it was sent.
+            let _ = Command::new("sh").args(["-c", "kill -TERM $PPID; kill -INT $PPID"]).status();
+        }
         "executed-workers" => start_thread("c-library"),
         "threads-in-zygote" if is_zygote() => {
             start_thread("c-library");
@@ -239,6 +243,7 @@ pub fn play(role: &str) {
             });
             lives_with_a_pool(Start::Fork);
         }
+        "told-too-early" => println!("{}", pool(1).apply(square, 7).unwrap()),
         "executed-workers" => lives_with_a_pool(Start::Execute),
         "many-workers" => {
             let pool = pool(8);
