@@ -15,6 +15,12 @@ pub fn sleeps(pid: u64) -> bool {
     look(pid).is_some_and(|(state, flags)| state == 'S' && flags & EXITING == 0)
 }
 
+/// When the process started, in ticks since the machine did.
+pub fn started(pid: u64) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+}
+
 /// The process's state and flags, as `proc(5)` tells them.
 fn look(pid: u64) -> Option<(char, u64)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

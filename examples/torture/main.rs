@@ -22,6 +22,7 @@ mod living;
 mod mutex;
 mod object;
 mod pipe;
+mod pool;
 mod process;
 mod queue;
 mod random;
@@ -59,12 +60,14 @@ const KINDS: &[Kind] = &[
     Kind { name: "condvar", make: condvar::make },
     Kind { name: "barrier", make: barrier::make },
     Kind { name: "arena", make: arena::make },
+    Kind { name: "pool", make: pool::make },
 ];
 
 /// The longest round, without its end.
 const ROUND: Duration = Duration::from_millis(900);
 
 fn main() -> ExitCode {
+    skep::init(); // pools are among what is tortured
     let args = Args::parse();
     let kinds: Vec<&Kind> =
         KINDS.iter().filter(|kind| args.primitive == "all" || args.primitive == kind.name).collect();
@@ -139,6 +142,7 @@ impl Run {
         let mut subject = (kind.make)(stage)?;
         Storm::new(&mut *subject, &journals, prey, has_spares, self.random.fork(), &mut self.tally)
             .rage(length, &mut |tally| self.ui.tick(kind.name, tally))?;
+        self.tally.kills += subject.kills_of_its_own();
         self.tally.findings.add(subject.judge()?);
         Ok(())
     }

@@ -74,6 +74,11 @@ impl Process {
     }
 }
 
+/// Lets a process go on that another one has stopped.
+pub fn go_on(pid: u64) {
+    let _ = kill(Pid::from_raw(pid as i32), Signal::SIGCONT);
+}
+
 /// A process that has ended or was stopped, if there is one; each is told once.
 pub fn news() -> Option<(Process, News)> {
     match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {

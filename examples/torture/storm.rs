@@ -22,8 +22,6 @@ pub const LIVES: usize = 4096;
 const LIMIT: Duration = Duration::from_secs(5);
 /// The most that the clock moves from one look to the next.
 const LONGEST_STEP: Duration = Duration::from_millis(10);
-/// The mean time between two blows.
-const BETWEEN_BLOWS: Duration = Duration::from_micros(2500);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// One blow in so many is a pause and not a kill.
@@ -120,7 +118,8 @@ impl<'a> Storm<'a> {
         let mut outcome = self.fill();
         while outcome.is_ok() && Instant::now() < until && self.lives + 2 * self.seats.len() < LIVES {
             self.strike();
-            let pause = Duration::from_micros(self.random.below(2 * BETWEEN_BLOWS.as_micros() as u64));
+            let pause =
+                Duration::from_micros(self.random.below(2 * self.subject.between_blows().as_micros() as u64));
             outcome = self.watch_for(pause);
             tick(self.tally);
         }

@@ -44,6 +44,16 @@ pub trait Subject {
         true
     }
 
+    /// The mean time between two blows.
+    fn between_blows(&self) -> Duration {
+        Duration::from_micros(2500)
+    }
+
+    /// How many processes participants have killed themselves.
+    fn kills_of_its_own(&self) -> u64 {
+        0
+    }
+
     /// In a process of its own: joins, and works until it is killed, or asked to leave.
     ///
     /// Handles that were made before the fork must not be used here; skep refuses them. Their descriptors can be.
