@@ -31,7 +31,7 @@ fn a_dead_worker_costs_one_task_here_too() {
 
 #[test]
 fn workers_may_be_executed_here_too() {
-    let pool = Pool::builder().workers(1).start(skep::Start::Execute).build().unwrap();
+    let pool = Pool::builder().workers(1).start_by(skep::Start::Execute).build().unwrap();
     assert!(pool.apply(abort, ()).is_err());
     assert_eq!(pool.apply(double, 4), Ok(8));
 }

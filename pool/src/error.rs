@@ -247,7 +247,7 @@ pub enum PoolError {
     #[error(
         "skep::init() found other threads ({}): call it first in main, before any thread is started; \
          #[tokio::main] starts some before it, so put that on a function that main calls afterwards; \
-         if they are there before main, let workers start by Start::Execute",
+         if they are there before main, use Builder::start_by(Start::Execute)",
         others.join(", ")
     )]
     InitAfterThreads {

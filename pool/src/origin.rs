@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-/// How a pool starts its workers; [`Builder::start`](crate::Builder::start) says it.
+/// How a pool starts its workers; [`Builder::start_by`](crate::Builder::start_by) says it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Start {

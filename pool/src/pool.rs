@@ -98,7 +98,7 @@ impl Builder {
     }
 
     /// How workers are started; by default they are [forked](Start::Fork).
-    pub fn start(self, start: Start) -> Self {
+    pub fn start_by(self, start: Start) -> Self {
         Builder { start, ..self }
     }
 

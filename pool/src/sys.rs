@@ -23,8 +23,8 @@ fn thread_ids() -> Vec<String> {
 pub(crate) fn other_threads() -> Vec<String> {
     let this = rustix::thread::gettid().as_raw_nonzero().to_string();
     let others = thread_ids().into_iter().filter(|id| *id != this);
-    let name = |id| fs::read_to_string(format!("/proc/self/task/{id}/comm")).ok();
-    others.filter_map(name).map(|name| name.trim_end().to_owned()).collect()
+    let name = |id| fs::read(format!("/proc/self/task/{id}/comm")).ok();
+    others.filter_map(name).map(|name| String::from_utf8_lossy(&name).trim_end().to_owned()).collect()
 }
 
 /// Whether every other thread of this process sleeps.

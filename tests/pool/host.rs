@@ -3,7 +3,7 @@
 use crate::host_programs::*;
 use crate::support::{is_dead, kill, numbers_in, pool, printed, program, this_program, until, zygote_of};
 use crate::tasks::{announce_and_wait, exit_with, square, square_quickly};
-use skep::{Pool, Start};
+use skep::{Cause, Pool, Start, TaskError};
 use std::fs;
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -17,6 +17,7 @@ crate::laws!(
     tasks_that_nobody_can_tell_apart_cost_only_themselves,
     workers_share_nothing_random_counted_or_cached,
     a_worker_is_one_thread_and_is_named,
+    a_task_has_the_stack_of_a_main_thread,
     a_workers_arguments_are_the_programs,
     no_thread_of_a_pool_takes_a_signal_of_the_program,
     what_is_sent_to_the_whole_program_is_for_the_parent,
@@ -96,6 +97,17 @@ fn a_worker_is_one_thread_and_is_named() {
     }
     assert_eq!(title(worker), format!("{program}: worker 1 of {this}\0"));
     assert_eq!(title(zygote_of(&pool)), format!("{program}: zygote of {this}\0"));
+}
+
+fn a_task_has_the_stack_of_a_main_thread() {
+    let pool = pool(1);
+    let kib = pool.apply(stack_limit_in_kib, ()).unwrap();
+    if kib < 8192 {
+        return skip("the limit of stacks is low here");
+    }
+    assert_eq!(pool.apply(recurse, 2500), Ok(2500));
+    let Err(TaskError::WorkerDied { cause, .. }) = pool.apply(recurse, u32::MAX) else { panic!("it lives") };
+    assert_eq!(cause, Cause::Signal(libc::SIGABRT), "the overflow is noticed");
 }
 
 fn a_workers_arguments_are_the_programs() {
@@ -253,7 +265,7 @@ fn workers_may_be_executed_where_threads_are_there_before_init() {
 }
 
 fn executed_workers_die_and_are_replaced_as_forked_ones() {
-    let pool = Pool::builder().workers(2).start(Start::Execute).build().unwrap();
+    let pool = Pool::builder().workers(2).start_by(Start::Execute).build().unwrap();
     let before = pool.stats().worker_pids;
     for _ in 0..3 {
         assert!(pool.apply(exit_with, 1).is_err());
@@ -267,7 +279,7 @@ fn executed_workers_die_and_are_replaced_as_forked_ones() {
 }
 
 fn executed_workers_are_told_apart_and_see_no_other_things_than_forked_ones() {
-    let executed = Pool::builder().workers(1).start(Start::Execute).build().unwrap();
+    let executed = Pool::builder().workers(1).start_by(Start::Execute).build().unwrap();
     let forked = pool(1);
     assert_eq!(executed.apply(arguments, ()), forked.apply(arguments, ()));
     assert_eq!(executed.apply(surroundings, ()), forked.apply(surroundings, ()));

@@ -68,6 +68,27 @@ pub fn threads() -> (usize, bool) {
 }
 
 #[skep::task]
+pub fn stack_limit_in_kib() -> u64 {
+    // SAFETY: the place is valid.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        libc::getrlimit(libc::RLIMIT_STACK, &mut limit);
+        limit.rlim_cur / 1024
+    }
+}
+
+/// Calls itself so often, with at least 800 bytes of its own each time, mostly two or three times as many.
+#[skep::task]
+pub fn recurse(times: u32) -> u32 {
+    #[inline(never)]
+    fn step(times: u32) -> u32 {
+        let room = std::hint::black_box([1_u8; 800]);
+        if times == 0 { 0 } else { step(times - 1) + u32::from(room[times as usize % 800]) }
+    }
+    step(times)
+}
+
+#[skep::task]
 pub fn arguments() -> Vec<String> {
     std::env::args().collect()
 }
@@ -407,7 +428,7 @@ fn takes_in_orphans() {
 
 /// Loses a worker, a zygote and its pool.
 fn lives_with_a_pool(start: Start) {
-    let pool = Pool::builder().workers(2).start(start).build().unwrap();
+    let pool = Pool::builder().workers(2).start_by(start).build().unwrap();
     let Err(TaskError::WorkerDied { cause, .. }) = pool.apply(exit_with, 3) else { panic!("it lives") };
     kill(zygote(&pool), libc::SIGKILL);
     let result = pool.apply(square_quickly, 7).unwrap();
