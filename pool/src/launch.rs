@@ -13,8 +13,8 @@ use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// So long a new process may take to reach the worker entry, and then each further worker to be ready.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// So long a new process may take to reach the worker entry.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A running zygote, as its parent sees it. Whoever has it ends it: dropping it does.
 pub(crate) struct Zygote {
@@ -66,7 +66,7 @@ impl Zygote {
             Some((Reply::Refused { others }, _)) => Err(PoolError::InitAfterThreads { others }),
             _ => {
                 // It has closed its standard input, most likely by exiting; give it the time to.
-                sys::has_ended(&self.pidfd, timeout().unwrap_or_default());
+                let _ = sys::has_ended(&self.pidfd, timeout().unwrap_or_default());
                 Err(PoolError::EntryNotReached { cause: self.end() })
             }
         }

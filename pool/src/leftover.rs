@@ -29,7 +29,7 @@ fn bury_all() {
     let pids = children.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
     for zygote in pids.filter(|pid| is_zygote(*pid)) {
         let Ok(pidfd) = rustix::process::pidfd_open(zygote, PidfdFlags::empty()) else { continue };
-        if sys::has_ended(&pidfd, ENDING) {
+        if sys::has_ended(&pidfd, ENDING) == Ok(true) {
             let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
         }
     }

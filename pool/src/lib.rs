@@ -64,6 +64,8 @@ mod outcome;
 #[cfg(not(loom))]
 mod panics;
 #[cfg(not(loom))]
+mod patience;
+#[cfg(not(loom))]
 mod pool;
 #[cfg(not(loom))]
 mod signals;

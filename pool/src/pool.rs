@@ -9,6 +9,7 @@ use crate::future::{Future, resolve};
 use crate::job::{Arrival, Job};
 use crate::map::{self, Imap};
 use crate::origin::{Origin, Start};
+use crate::patience::PATIENCE;
 use crate::signals;
 use crate::slices::{Caller, SliceMapTask, SliceTask};
 use crate::spill::MAX_RECORDS;
@@ -64,6 +65,7 @@ pub struct Builder {
     queue_depth: Option<usize>,
     arena: Option<u64>,
     start: Start,
+    patience: Option<Duration>,
 }
 
 /// A pool's numbers at one moment.
@@ -102,6 +104,14 @@ impl Builder {
         Builder { start, ..self }
     }
 
+    /// How long the pool goes on trying while no worker can be started, because processes, descriptors or memory are short or because each dies at once; 10 s by default.
+    ///
+    /// After that [`build`](Self::build) fails with [`PoolError::Start`], and a pool whose last worker has died is broken: its tasks get [`TaskError::PoolBroken`]. Both say
+    /// what is short, and what to do. As long as one worker lives, the pool works and goes on trying to replace the others.
+    pub fn patience(self, patience: Duration) -> Self {
+        Builder { patience: Some(patience), ..self }
+    }
+
     /// Starts the pool.
     ///
     /// Blocks until its workers are there.
@@ -118,10 +128,11 @@ impl Builder {
         if !(1..=MAX_RECORDS as usize).contains(&depth) {
             return Err(PoolError::QueueDepth { depth, max: MAX_RECORDS as usize });
         }
+        let patience = self.patience.unwrap_or(PATIENCE);
         let core = Core::new(depth as u32, workers, self.arena.unwrap_or(arena::LIMIT))?;
         let board = Arc::new(Board::new());
-        let supervisor =
-            Supervisor::start(core.clone(), board.clone(), Origin::capture(entry, self.start), workers)?;
+        let origin = Origin::capture(entry, self.start);
+        let supervisor = Supervisor::start(core.clone(), board.clone(), origin, workers, patience)?;
         let thread = thread::Builder::new().name("skep-supervisor".into());
         let supervisor = signals::deaf(|| thread.spawn(|| supervisor.run()))
             .map_err(|source| PoolError::Os { call: "starting the supervisor thread", source })?;

@@ -1,22 +1,28 @@
 //! The supervisor: the one thread of a pool. It sleeps until a process ends or the pool does.
 //!
+//! A worker's number is in `workers` from the request for it to its end: first *asked for*, then, when it has said `Fit`, *fit*. Whatever else is said of a number that
+//! is there is its end, and how it ends depends on how far it has come, not on the words: a fit one is settled, one that was asked for counts as a try that has failed.
+//!
 //! # Invariants
-//! - V1. A worker that may have taken a task is in `workers`: it says `Fit` before it takes any. What is only in `starting` has
-//!   touched nothing.
+//! - V1. A worker that may have taken a task is known to be fit: it says `Fit` before it takes any, and what is said is heard to its end, in order, or the pool is
+//!   broken. One that is not fit has touched nothing but its place in the arena.
 //! - V2. A death is settled after the process is dead: after the zygote has reaped it, or its pidfd has told.
 //! - V3. Nobody else waits for these processes, and no lock is shared with them.
+//! - V4. A system call that fails is made again, or its step is (`sys::insist`, [`Patience`]), or it ends the pool, which gives each task its outcome. None is ignored on
+//!   which a death, a request or an outcome depends.
 
 use crate::core::Core;
 use crate::error::{Cause, PoolError, TaskError};
-use crate::launch::{PATIENCE, Zygote};
+use crate::launch::Zygote;
 use crate::numbers::Numbers;
 use crate::origin::Origin;
+use crate::patience::{self, Patience};
 use crate::sync::lock;
 use crate::sys;
 use crate::wire::{self, Reply, Request};
 use rustix::io::Errno;
-use rustix::process::Signal;
-use std::collections::{BTreeMap, HashSet};
+use rustix::process::{Pid, PidfdFlags, Signal};
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -28,12 +34,6 @@ const FULL: Duration = Duration::from_millis(2);
 const DYING: Duration = Duration::from_secs(5);
 /// How long the zygote may take to reap them, before it is killed as well.
 const REAPING: Duration = Duration::from_secs(1);
-/// So many zygotes in a row may die without one worker having started.
-const ZYGOTES: u32 = 3;
-/// So many times in a row workers may be asked for of which one dies before it takes tasks.
-const BARREN: u32 = 8;
-/// The longest pause before workers that died like that are replaced.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// What the pool wants of its supervisor, and what it may know of it.
 pub(crate) struct Board {
@@ -85,9 +85,16 @@ impl Drop for Alone {
     }
 }
 
-struct Worker {
+/// How far a worker has come.
+enum Worker {
+    /// The zygote shall fork it, or has. With why it says that it is unfit, if it does.
+    Asked(Option<String>),
+    Fit(Process),
+}
+
+struct Process {
     pid: u32,
-    /// Missing if there was no free descriptor for it. Its zygote watches it nevertheless.
+    /// Missing if there was no free descriptor for it.
     pidfd: Option<OwnedFd>,
 }
 
@@ -95,65 +102,60 @@ pub(crate) struct Supervisor {
     core: Arc<Core>,
     board: Arc<Board>,
     origin: Origin,
-    zygote: Zygote,
+    /// None from one's end to the next one's start.
+    zygote: Option<Zygote>,
+    /// Whether a worker of this zygote has been fit.
+    has_served: bool,
     wanted: usize,
     numbers: Numbers,
-    starting: HashSet<u32>,
     workers: BTreeMap<u32, Worker>,
     /// Whether all were there once.
     is_started: bool,
-    /// How many requests for workers in a row failed since one took tasks, and why the last one did.
-    barren: u32,
-    barren_reason: String,
-    /// Whether the latest request is counted in that.
-    is_counted: bool,
-    not_before: Option<Instant>,
-    /// Zygotes that died in a row before one of their workers took tasks.
-    zygotes: u32,
+    patience: Patience,
 }
 
 impl Supervisor {
     /// Starts the processes.
     ///
-    /// Blocks until all workers take tasks, or for [`PATIENCE`] none more does.
+    /// Blocks until all workers take tasks, or for the time of `patience` none more does.
     pub(crate) fn start(
         core: Arc<Core>,
         board: Arc<Board>,
         origin: Origin,
         wanted: usize,
+        patience: Duration,
     ) -> Result<Supervisor, PoolError> {
-        let zygote = Zygote::start(&origin, &core)?;
+        let zygote = Some(Zygote::start(&origin, &core)?);
         let mut this = Supervisor {
             core,
             board,
             origin,
             zygote,
+            has_served: false,
             wanted,
             numbers: Numbers::new(),
-            starting: HashSet::new(),
             workers: BTreeMap::new(),
             is_started: false,
-            barren: 0,
-            barren_reason: String::new(),
-            is_counted: false,
-            not_before: None,
-            zygotes: 0,
+            patience: Patience::new(patience),
         };
         let (mut most, mut since) = (0, Instant::now());
-        while this.workers.len() < wanted {
-            if this.workers.len() > most {
-                (most, since) = (this.workers.len(), Instant::now());
+        loop {
+            let fit = this.fit().count();
+            if fit == wanted {
+                break;
             }
-            let left = PATIENCE.saturating_sub(since.elapsed());
+            if fit > most {
+                (most, since) = (fit, Instant::now());
+            }
+            let left = this.patience.limit().saturating_sub(since.elapsed());
             let step = if left.is_zero() {
-                Err(format!("{most} of {wanted} were ready, and for {} s no other", PATIENCE.as_secs()))
+                let why = this.patience.reason().map_or(String::new(), |reason| format!(": {reason}"));
+                Err(format!("{most} of {wanted} were ready, and for {patience:?} no other{why}"))
             } else {
                 this.step(Some(left))
             };
-            if let Err(reason) = step {
-                this.end_processes();
-                return Err(PoolError::Start { reason });
-            }
+            // Dropped, it ends its processes.
+            step.map_err(|reason| PoolError::Start { reason })?;
         }
         this.is_started = true;
         Ok(this)
@@ -166,7 +168,7 @@ impl Supervisor {
         loop {
             let is_over = match this.board.order() {
                 Order::Run => false,
-                Order::Drain => this.workers.is_empty() && this.starting.is_empty(),
+                Order::Drain => this.workers.is_empty(),
                 Order::Kill => true,
             };
             if is_over {
@@ -177,171 +179,184 @@ impl Supervisor {
                 break;
             }
         }
-        this.end_processes();
+    }
+
+    /// Those that may have taken tasks.
+    fn fit(&self) -> impl Iterator<Item = &Process> {
+        self.workers.values().filter_map(|worker| match worker {
+            Worker::Fit(process) => Some(process),
+            Worker::Asked(_) => None,
+        })
     }
 
     /// Refills, waits for something to happen, but at most as long as `limit`, and sees to it. An error is the pool's end.
     fn step(&mut self, limit: Option<Duration>) -> Result<(), String> {
+        let is_usable = self.is_started && self.fit().next().is_some();
+        if !is_usable {
+            self.patience.check()?;
+        }
         let mut pause = self.refill().or(limit);
         if !self.core.flush() {
             pause = Some(FULL);
         }
-        let fds = [self.zygote.socket.as_fd(), self.zygote.pidfd.as_fd(), self.core.bell()];
-        let [said, zygote_ended, rung] = sys::readable(fds, pause).map_err(|e| format!("poll: {e}"))?;
+        let (said, has_ended, rung) = self.wait(pause).map_err(|e| format!("poll: {e}"))?;
         if rung {
             self.core.silence_bell(); // heard before the next look at what it may have meant
         }
-        if said && self.listen() {
-            return self.check_breaker();
+        if said && self.listen()? || !said && !has_ended {
+            return Ok(());
         }
-        if zygote_ended || said {
-            return self.replace_zygote();
-        }
-        Ok(())
+        self.bury_zygote()
     }
 
-    /// Asks for the workers that are missing, or tells how long to wait before that.
+    /// Whether the zygote has said something, whether it has ended, and whether the bell was rung.
+    fn wait(&self, pause: Option<Duration>) -> Result<(bool, bool, bool), Errno> {
+        let bell = self.core.bell();
+        match &self.zygote {
+            Some(zygote) => sys::readable([zygote.socket.as_fd(), zygote.pidfd.as_fd(), bell], pause)
+                .map(|[said, has_ended, rung]| (said, has_ended, rung)),
+            None => sys::readable([bell], pause).map(|[rung]| (false, false, rung)),
+        }
+    }
+
+    /// Sees to it that workers come which are missing, or tells how long to wait before that.
     fn refill(&mut self) -> Option<Duration> {
-        let missing = self.wanted.saturating_sub(self.workers.len() + self.starting.len());
+        let missing = self.wanted.saturating_sub(self.workers.len());
         if missing == 0 || self.board.order() != Order::Run {
             return None;
         }
-        let pause = self.not_before.map(|t| t.saturating_duration_since(Instant::now()));
-        if let Some(pause) = pause.filter(|p| !p.is_zero()) {
+        if let Some(pause) = self.patience.pause() {
             return Some(pause);
         }
-        self.not_before = None;
+        self.patience.begin();
+        if self.zygote.is_none() {
+            match Zygote::start(&self.origin, &self.core) {
+                Ok(zygote) => (self.zygote, self.has_served) = (Some(zygote), false),
+                Err(error) => {
+                    self.patience.fail(patience::shortage_of(&error));
+                    return Some(self.patience.pause().unwrap_or_default());
+                }
+            }
+        }
         self.ask_for(missing)
     }
 
     /// Never blocks: the zygote may be blocked itself, because many deaths that it has told are still to be heard here.
     fn ask_for(&mut self, mut missing: usize) -> Option<Duration> {
+        let zygote = self.zygote.as_ref()?;
         while missing > 0 {
-            let is_used = |number| self.workers.contains_key(&number) || self.starting.contains(&number);
-            let run = self.numbers.run(missing as u32, is_used);
+            let run = self.numbers.run(missing as u32, |number| self.workers.contains_key(&number));
             let request = Request::Spawn { first: run.start, count: run.len() as u32 };
-            match wire::try_send(&self.zygote.socket, &request) {
+            match wire::try_send(&zygote.socket, &request) {
                 Ok(()) => {}
                 Err(Errno::AGAIN) => return Some(FULL),
-                Err(_) => return None, // the zygote is gone, which is seen next
+                Err(Errno::PIPE | Errno::CONNRESET) => return None, // the zygote is gone, which is seen next
+                Err(error) => {
+                    self.patience.fail(patience::shortage("sendmsg", error));
+                    return Some(self.patience.pause().unwrap_or_default());
+                }
             }
             self.numbers.take(&run);
-            self.is_counted = false;
             missing -= run.len();
-            self.starting.extend(run);
+            self.workers.extend(run.map(|number| (number, Worker::Asked(None))));
         }
         None
     }
 
-    /// Hears one message. False: the conversation is over.
-    fn listen(&mut self) -> bool {
-        match wire::receive::<Reply>(&self.zygote.socket) {
-            Ok(Some((reply, fds))) => self.hear(reply, fds),
-            Ok(None) => return false,
-            Err(Errno::BADMSG | Errno::MSGSIZE) => {}
-            Err(_) => return false,
-        }
-        true
+    /// Hears one message. False: the conversation is over. Without what cannot be heard nobody knows who has taken a task.
+    fn listen(&mut self) -> Result<bool, String> {
+        let Some(zygote) = &self.zygote else { return Ok(false) };
+        let heard = wire::receive::<Reply>(&zygote.socket);
+        let heard = heard.map_err(|e| patience::shortage("hearing the zygote", e))?;
+        Ok(heard.map(|(reply, fds)| self.hear(reply, fds)).is_some())
     }
 
     fn hear(&mut self, reply: Reply, mut fds: Vec<OwnedFd>) {
         match reply {
             Reply::Fit { worker, pid } => {
-                if !self.starting.remove(&worker) {
-                    return;
-                }
-                (self.barren, self.zygotes, self.not_before) = (0, 0, None);
+                let Some(stage @ Worker::Asked(_)) = self.workers.get_mut(&worker) else { return };
+                *stage = Worker::Fit(Process { pid, pidfd: fds.pop() });
                 lock(&self.board.pids).insert(worker, pid);
-                self.workers.insert(worker, Worker { pid, pidfd: fds.pop() });
-            }
-            Reply::Exited { worker, cause } => self.bury(worker, cause),
-            Reply::NotForked { worker, errno } => {
-                self.starting.remove(&worker);
-                self.count_barren(format!("fork: {}", Errno::from_raw_os_error(errno)));
+                self.patience.renew();
+                self.has_served = true;
             }
             Reply::Unfit { worker, reason } => {
-                self.starting.remove(&worker);
-                self.count_barren(reason);
+                if let Some(Worker::Asked(said)) = self.workers.get_mut(&worker) {
+                    *said = Some(reason);
+                }
+            }
+            Reply::Exited { worker, cause } => self.bury(worker, cause, None),
+            Reply::NotForked { worker, errno } => {
+                let error = Errno::from_raw_os_error(errno);
+                self.bury(worker, Cause::Unknown, Some(patience::shortage("fork", error)));
             }
             Reply::Ready | Reply::Refused { .. } => {}
         }
     }
 
-    /// A worker is dead (V2).
-    fn bury(&mut self, number: u32, cause: Cause) {
-        if let Some(worker) = self.workers.remove(&number) {
-            lock(&self.board.pids).remove(&number);
-            if (self.board.order(), cause) != (Order::Drain, Cause::Exited(0)) {
-                self.board.lost.fetch_add(1, Ordering::Relaxed);
+    /// A worker is dead (V2), or there never was one.
+    fn bury(&mut self, number: u32, cause: Cause, reason: Option<String>) {
+        match self.workers.remove(&number) {
+            Some(Worker::Fit(Process { pid, .. })) => {
+                lock(&self.board.pids).remove(&number);
+                if (self.board.order(), cause) != (Order::Drain, Cause::Exited(0)) {
+                    self.board.lost.fetch_add(1, Ordering::Relaxed);
+                }
+                self.core.settle(number, pid, cause);
+                if self.fit().next().is_none() {
+                    self.patience.renew(); // as long as others lived, failures were no reason to give up
+                }
             }
-            self.core.settle(number, worker.pid, cause);
-            if self.workers.is_empty() {
-                self.barren = 0; // as long as others lived, failed requests were no reason to give up
+            Some(Worker::Asked(said)) => {
+                self.core.mend_arena(); // it may have joined
+                self.patience.fail(said.or(reason).unwrap_or_else(|| format!("the last one {cause}")));
             }
-        } else if self.starting.remove(&number) {
-            self.core.mend_arena(); // it may have joined
-            self.count_barren(format!("the last one {cause}"));
+            None => {}
         }
-    }
-
-    fn count_barren(&mut self, reason: String) {
-        self.barren_reason = reason;
-        if std::mem::replace(&mut self.is_counted, true) {
-            return;
-        }
-        self.barren = self.barren.saturating_add(1);
-        let pause = Duration::from_millis(1 << self.barren.min(16)).min(LONGEST_PAUSE);
-        self.not_before = Some(Instant::now() + pause);
-    }
-
-    fn check_breaker(&self) -> Result<(), String> {
-        let is_usable = self.is_started && !self.workers.is_empty();
-        if self.barren < BARREN || is_usable {
-            return Ok(());
-        }
-        Err(format!(
-            "{} times in a row a worker died before it took a task: {}",
-            self.barren, self.barren_reason
-        ))
     }
 
     /// The zygote is gone, and its workers with it.
-    fn replace_zygote(&mut self) -> Result<(), String> {
-        let cause = self.zygote.end();
-        // A worker closes its copy of the socket when it has said that it is fit, so at the socket's end all that are are known.
-        while sys::has_ended(&self.zygote.socket, DYING) && self.listen() {}
-        self.starting.clear();
+    fn bury_zygote(&mut self) -> Result<(), String> {
+        let Some(zygote) = &mut self.zygote else { return Ok(()) };
+        let cause = zygote.end();
+        self.hear_all()?;
         self.kill_workers();
-        for number in self.workers.keys().copied().collect::<Vec<_>>() {
-            let Worker { pid, pidfd } = &self.workers[&number];
-            let Some(pidfd) = pidfd else {
-                return Err(format!(
-                    "the zygote {cause}, and no descriptor was free to see whether worker {pid} did, too: raise the limit"
-                ));
-            };
-            if !sys::has_ended(pidfd, DYING) {
-                return Err(format!("worker {pid} cannot be killed"));
+        self.zygote = None; // whose descriptors may be all that are free
+        while let Some((&number, worker)) = self.workers.first_key_value() {
+            if let Worker::Fit(process) = worker {
+                let is_dead = process.is_dead(DYING).map_err(|e| {
+                    let reason = patience::shortage("pidfd_open", e);
+                    format!(
+                        "nobody can see whether worker {} has died with the zygote, which {cause}: {reason}",
+                        process.pid
+                    )
+                })?;
+                if !is_dead {
+                    return Err(format!("worker {} cannot be killed", process.pid));
+                }
             }
-            self.bury(number, Cause::Unknown);
+            self.bury(number, Cause::Unknown, Some(format!("the zygote {cause}")));
         }
-        self.core.mend_arena(); // those that were starting may have joined
-        if self.board.order() != Order::Run {
-            return Ok(());
+        self.core.mend_arena(); // also for workers of which nothing was heard
+        match self.has_served {
+            true => self.patience.renew(),
+            false => self.patience.fail(format!("the zygote {cause}")),
         }
-        self.zygotes += 1;
-        if self.zygotes > ZYGOTES {
-            return Err(format!("{} zygotes in a row died, the last one {cause}", self.zygotes));
-        }
-        self.zygote = Zygote::start(&self.origin, &self.core).map_err(|e| e.to_string())?;
         Ok(())
     }
 
-    fn pidfds(&self) -> impl Iterator<Item = &OwnedFd> {
-        self.workers.values().filter_map(|worker| worker.pidfd.as_ref())
+    /// Hears what the zygote and its workers have said before they ended. A worker closes its copy of the socket when it has said that it is fit: so at the end all that
+    /// are are known. One that the kernel keeps for longer than [`DYING`] is killed, and takes no step any more.
+    fn hear_all(&mut self) -> Result<(), String> {
+        while let Some(zygote) = &self.zygote
+            && sys::has_ended(&zygote.socket, DYING).map_err(|e| format!("poll: {e}"))?
+            && self.listen()?
+        {}
+        Ok(())
     }
 
     fn kill_workers(&self) {
-        for pidfd in self.pidfds() {
+        for pidfd in self.fit().filter_map(|process| process.pidfd.as_ref()) {
             let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
         }
     }
@@ -350,24 +365,55 @@ impl Supervisor {
     /// process is left to an init that does not reap.
     fn end_processes(&mut self) {
         self.kill_workers();
-        // Hearing the end, the zygote kills its workers, also those that have no pidfd here.
-        let _ = rustix::net::shutdown(&self.zygote.socket, rustix::net::Shutdown::Write);
+        if let Some(zygote) = &self.zygote {
+            // Hearing the end, the zygote kills its workers, also those that have no pidfd here.
+            let _ = rustix::net::shutdown(&zygote.socket, rustix::net::Shutdown::Write);
+        }
         let deadline = Instant::now() + REAPING;
-        while !(self.workers.is_empty() && self.starting.is_empty()) {
+        while let Some(zygote) = &self.zygote
+            && !self.workers.is_empty()
+        {
             let left = deadline.saturating_duration_since(Instant::now());
-            if !sys::has_ended(&self.zygote.socket, left) || !self.listen() {
+            if sys::has_ended(&zygote.socket, left) != Ok(true) || self.listen() != Ok(true) {
                 break;
             }
             self.kill_workers(); // some may have started just now
         }
-        self.zygote.end();
+        if let Some(zygote) = &mut self.zygote {
+            zygote.end();
+        }
         // One that was starting may have said at the last moment that it is there; after the zygote's end nobody says more.
-        while sys::has_ended(&self.zygote.socket, DYING) && self.listen() {}
+        let _ = self.hear_all();
         self.kill_workers();
-        for pidfd in self.pidfds() {
+        self.zygote = None;
+        for process in self.fit() {
             // What is lent to a worker by an open call is not given back before it is gone, however long the kernel keeps it.
-            while !sys::has_ended(pidfd, DYING) && self.core.has_open_calls() {}
+            while process.is_dead(DYING) != Ok(true) && self.core.has_open_calls() {}
         }
         lock(&self.board.pids).clear();
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.end_processes();
+    }
+}
+
+impl Process {
+    /// Whether it has ended, waiting for that as long as `timeout`.
+    ///
+    /// Where its pidfd is missing, its zygote must have ended. Then its number may have become another's: that one is waited for, in vain, but no living worker is taken
+    /// for dead.
+    fn is_dead(&self, timeout: Duration) -> Result<bool, Errno> {
+        if let Some(pidfd) = &self.pidfd {
+            return sys::has_ended(pidfd, timeout);
+        }
+        let Some(pid) = Pid::from_raw(self.pid as i32) else { return Ok(true) };
+        match sys::insist(|| rustix::process::pidfd_open(pid, PidfdFlags::empty())) {
+            Ok(pidfd) => sys::has_ended(&pidfd, timeout),
+            Err(Errno::SRCH) => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -267,17 +267,30 @@ pub(crate) fn readable<const N: usize>(
 /// `poll` that goes on after a signal.
 pub(crate) fn poll(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<(), Errno> {
     let deadline = timeout.map(|t| Instant::now() + t);
-    loop {
+    insist(|| {
         let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
         let left = left.map(|t| Timespec { tv_sec: t.as_secs() as _, tv_nsec: t.subsec_nanos() as _ });
-        match rustix::event::poll(fds, left.as_ref()) {
-            Err(Errno::INTR) => {}
-            result => return result.map(drop),
-        }
-    }
+        rustix::event::poll(fds, left.as_ref()).map(drop)
+    })
 }
 
-/// Whether the process behind a pidfd has ended; waits for it as long as `timeout`.
-pub(crate) fn has_ended(pidfd: impl AsFd, timeout: Duration) -> bool {
-    readable([pidfd.as_fd()], Some(timeout)).is_ok_and(|[ended]| ended)
+/// Whether something can be read, such as the end of a process from its pidfd; waits for it as long as `timeout`.
+pub(crate) fn has_ended(fd: impl AsFd, timeout: Duration) -> Result<bool, Errno> {
+    readable([fd.as_fd()], Some(timeout)).map(|[ended]| ended)
+}
+
+/// Makes a system call, again if a signal has interrupted it, and for half a second if the kernel is short of what it needs.
+pub(crate) fn insist<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    let mut pauses = (0..9).map(|n| Duration::from_millis(1 << n));
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            Err(Errno::NOMEM | Errno::NOBUFS | Errno::MFILE | Errno::NFILE | Errno::TOOMANYREFS)
+                if let Some(pause) = pauses.next() =>
+            {
+                std::thread::sleep(pause);
+            }
+            result => return result,
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::Cause;
 use crate::origin::Manners;
+use crate::sys::insist;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -81,13 +82,8 @@ fn send_with(
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(Errno::MSGSIZE);
     }
-    loop {
-        let iov = [IoSlice::new(bytes)];
-        match rustix::net::sendmsg(&socket, &iov, &mut control, flags | SendFlags::NOSIGNAL) {
-            Err(Errno::INTR) => {}
-            result => return result.map(drop),
-        }
-    }
+    let iov = [IoSlice::new(bytes)];
+    insist(|| rustix::net::sendmsg(&socket, &iov, &mut control, flags | SendFlags::NOSIGNAL)).map(drop)
 }
 
 /// Receives a message; `None` at the end of the conversation. A descriptor is missing if this process has as many as it may.
@@ -97,13 +93,13 @@ pub(crate) fn receive<M: DeserializeOwned>(socket: impl AsFd) -> Result<Option<(
     let mut buffer = [0; MESSAGE_BYTES];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SETUP_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let got = loop {
+    let got = insist(|| {
         let mut iov = [IoSliceMut::new(&mut buffer)];
-        match rustix::net::recvmsg(&socket, &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC) {
-            Err(Errno::INTR) => {}
-            Err(Errno::CONNRESET) => return Ok(None),
-            result => break result?,
-        }
+        rustix::net::recvmsg(&socket, &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC)
+    });
+    let got = match got {
+        Err(Errno::CONNRESET) => return Ok(None),
+        got => got?,
     };
     let fds = control
         .drain()
