@@ -37,6 +37,28 @@
 //! }
 //! ```
 //!
+//! # Plain values
+//! What lies in shared memory as it is (the items of a [`SimpleQueue`], an [`Array`] or a slice, the value
+//! in a [`Mutex`]) is [`Pod`]: numbers, arrays of them, and structs without padding. A struct of your own
+//! derives it; `bytemuck`, where the trait comes from, need not be among your dependencies:
+//!
+//! ```
+//! use skep::{Pod, QueueOptions, Zeroable};
+//!
+//! #[derive(Clone, Copy, Pod, Zeroable)]
+//! #[bytemuck(crate = "skep::bytemuck")]
+//! #[repr(C)]
+//! struct Sample {
+//!     at: u64,
+//!     value: f64,
+//! }
+//!
+//! let mut samples = QueueOptions::new(16).anonymous::<Sample>()?;
+//! samples.put(Sample { at: 7, value: 0.5 }).expect("room");
+//! assert_eq!(samples.get().expect("a sample").at, 7);
+//! # Ok::<(), skep::Error>(())
+//! ```
+//!
 //! This crate is a facade: the primitives are `skep-ipc`, the pool is `skep-pool`. Linux only.
 //!
 //! # Features

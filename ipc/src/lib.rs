@@ -109,4 +109,4 @@ pub use {
     segment::Segment,
 };
 
-pub use bytemuck::Pod;
+pub use bytemuck::{self, Pod, Zeroable};
