@@ -13,10 +13,8 @@
 //! - L2. A thread that waits for something has said so, where it is brought about, before it looks
 //!   whether it is there. The wake-up is a token (`waiter.rs`), so it is never lost.
 
-use crate::sync::lock;
+use crate::sync::{GetError, Mutex, MutexGuard, SimpleQueue, lock};
 use crate::waiter::{Waiter, Waker};
-use skep_ipc::{GetError, SimpleQueue};
-use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -193,7 +191,7 @@ impl Roles {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use skep_ipc::QueueOptions;

@@ -9,26 +9,25 @@
 //! - C3. A forked child's copy touches neither the shared memory, nor the bell, nor a mutex, which some thread may have held that the
 //!   child lacks: whatever a user can call asks [`is_own`](Core::is_own) first.
 
+#[cfg(not(loom))]
+mod assembly;
 mod freight;
 mod settle;
 mod submit;
 
-use crate::arena::{self, Hook};
+use crate::bell::Bell;
 use crate::collector::{Collector, Deliver};
-use crate::error::{PoolError, TaskError};
+use crate::error::TaskError;
 use crate::job::{Arrival, Job};
 use crate::outbox::Outbox;
 use crate::outcome::Outcome;
 use crate::record::Table;
 use crate::state::{Id, Phase};
-use crate::sync::lock;
+use crate::sync::{Arena, GetError, Mutex, OnceLock, PutError, SimpleQueue, lock};
 use crate::waiter::Waker;
 use freight::Estate;
-use rustix::event::EventfdFlags;
-use skep_ipc::{Arena, GetError, PutError, QueueOptions};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 use submit::Free;
 pub(crate) use submit::{Batch, OpenCall};
@@ -46,7 +45,7 @@ pub(crate) struct Core {
     /// A second handle on the ring of results, to put what no worker puts.
     announce: Mutex<Outbox>,
     /// Wakes the supervisor.
-    bell: OwnedFd,
+    bell: Bell,
     closed: AtomicBool,
     ending: OnceLock<TaskError>,
     tasks_done: AtomicU64,
@@ -71,23 +70,24 @@ struct Ticket {
 }
 
 impl Core {
-    pub(crate) fn new(depth: u32, workers: usize, arena_bytes: u64) -> Result<Arc<Core>, PoolError> {
-        let table = Table::create(depth)?;
-        let (arena, hook): (Arena, Hook) = arena::create(arena_bytes, workers)?;
-        // Each worker, its replacement while it is not yet repaired, and this process's handles.
-        let peers = 2 * workers + 16;
-        // Ids may be doubled when a worker dies; in between there is at most one for each record.
-        let ring = || QueueOptions::new(2 * depth as usize + 64).peers(peers).anonymous::<u64>();
-        let done = ring()?;
-        let core = Arc::new(Core {
+    /// A core over its parts: `done` has two handles, as the leader waits in one of them.
+    pub(crate) fn over(
+        table: Table,
+        arena: Arena,
+        tasks: SimpleQueue<u64>,
+        done: [SimpleQueue<u64>; 2],
+        bell: Bell,
+    ) -> Core {
+        let depth = table.len();
+        let [collected, announced] = done;
+        Core {
             tickets: (0..depth).map(|_| Mutex::new(None)).collect(),
             // Popped from the end: the first records first, so that few of them are warm.
             free: Mutex::new(Free { indices: (0..depth).rev().collect(), ..Free::default() }),
-            tasks: Mutex::new(Outbox::new(ring()?)),
-            announce: Mutex::new(Outbox::new(done.try_clone()?)),
-            collector: Collector::new(done),
-            bell: rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-                .map_err(PoolError::os("eventfd"))?,
+            tasks: Mutex::new(Outbox::new(tasks)),
+            announce: Mutex::new(Outbox::new(announced)),
+            collector: Collector::new(collected),
+            bell,
             jobs: Mutex::default(),
             table,
             arena,
@@ -96,21 +96,7 @@ impl Core {
             ending: OnceLock::new(),
             tasks_done: AtomicU64::new(0),
             owner: std::process::id(),
-        });
-        let _ = hook.set(Arc::downgrade(&core));
-        Ok(core)
-    }
-
-    /// Copies of the descriptors that workers attach to: tasks, done, records, spill file, arena.
-    pub(crate) fn fds(&self) -> std::io::Result<[OwnedFd; 5]> {
-        let [records, spill] = self.table.fds();
-        Ok([
-            lock(&self.tasks).ring.as_fd().try_clone_to_owned()?,
-            lock(&self.announce).ring.as_fd().try_clone_to_owned()?,
-            records.try_clone_to_owned()?,
-            spill.try_clone_to_owned()?,
-            arena::fd(&self.arena)?,
-        ])
+        }
     }
 
     /// Whether this process is the one that made the pool (C3).
@@ -229,17 +215,12 @@ impl Core {
 
     /// Wakes the supervisor.
     pub(crate) fn ring_bell(&self) {
-        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+        self.bell.ring();
     }
 
     /// Readable when the supervisor shall look around.
-    pub(crate) fn bell(&self) -> BorrowedFd<'_> {
-        self.bell.as_fd()
-    }
-
-    /// Supervisor: it has heard the bell.
-    pub(crate) fn silence_bell(&self) {
-        let _ = rustix::io::read(&self.bell, &mut [0; 8]);
+    pub(crate) fn bell(&self) -> &Bell {
+        &self.bell
     }
 
     /// Supervisor: puts what found the rings full; tells whether all is put.

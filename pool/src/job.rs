@@ -6,11 +6,10 @@
 
 use crate::error::TaskError;
 use crate::outcome::Outcome;
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 use crate::waiter::Waker;
 use serde::de::DeserializeOwned;
 use std::collections::VecDeque;
-use std::sync::Mutex;
 
 /// A buffer that has grown beyond is not kept.
 const KEPT_BYTES: usize = 64 << 10;

@@ -3,15 +3,22 @@
 //! Mark functions with `#[skep::task]`, call [`init`] first in `main`, and let a [`Pool`] run them in other processes, nearly as cheaply
 //! as in threads. How it works, and why no task is lost and none hangs, stands in `PROTOCOL.md`.
 
-#![cfg_attr(loom, allow(dead_code, clippy::expect_used, rustdoc::broken_intra_doc_links))]
+#![cfg_attr(loom, allow(dead_code, unused_imports, clippy::expect_used, rustdoc::broken_intra_doc_links))]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("skep runs on Linux only: it stands on memfd, futex and pidfd");
 
 // The protocol, which runs under loom as well.
+#[cfg_attr(loom, path = "model/bell.rs")]
+mod bell;
+mod collector;
+mod core;
 mod error;
 #[cfg_attr(loom, path = "model/frame.rs")]
 mod frame;
+mod job;
+mod outbox;
+mod outcome;
 mod record;
 #[cfg(not(loom))]
 mod slices;
@@ -24,6 +31,18 @@ mod slices {
 mod spill;
 mod state;
 mod sync;
+#[cfg_attr(loom, path = "model/sys.rs")]
+mod sys;
+#[cfg_attr(loom, path = "model/task.rs")]
+mod task;
+#[cfg_attr(loom, path = "model/waiter.rs")]
+mod waiter;
+#[cfg(not(loom))]
+mod worker;
+#[cfg(loom)]
+mod worker {
+    pub(crate) mod steps;
+}
 
 #[cfg(loom)]
 #[doc(hidden)]
@@ -33,10 +52,6 @@ pub mod model;
 #[cfg(not(loom))]
 mod arena;
 #[cfg(not(loom))]
-mod collector;
-#[cfg(not(loom))]
-mod core;
-#[cfg(not(loom))]
 mod entry;
 #[cfg(not(loom))]
 mod future;
@@ -45,8 +60,6 @@ mod future;
 pub mod fuzzing;
 #[cfg(not(loom))]
 mod inherited;
-#[cfg(not(loom))]
-mod job;
 #[cfg(not(loom))]
 mod launch;
 #[cfg(not(loom))]
@@ -58,10 +71,6 @@ mod numbers;
 #[cfg(not(loom))]
 mod origin;
 #[cfg(not(loom))]
-mod outbox;
-#[cfg(not(loom))]
-mod outcome;
-#[cfg(not(loom))]
 mod panics;
 #[cfg(not(loom))]
 mod patience;
@@ -72,17 +81,9 @@ mod signals;
 #[cfg(not(loom))]
 mod supervisor;
 #[cfg(not(loom))]
-mod sys;
-#[cfg(not(loom))]
-mod task;
-#[cfg(not(loom))]
 mod title;
 #[cfg(not(loom))]
-mod waiter;
-#[cfg(not(loom))]
 mod wire;
-#[cfg(not(loom))]
-mod worker;
 #[cfg(not(loom))]
 mod zygote;
 

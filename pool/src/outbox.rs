@@ -4,7 +4,7 @@
 //! and letting go of its slot blocks that slot, one lap later. Whoever waited for it here, holding the lock, could keep the supervisor from
 //! replacing that very consumer. So what finds no slot stays in a backlog, in order, and the supervisor looks after it.
 
-use skep_ipc::{PutError, SimpleQueue};
+use crate::sync::{PutError, SimpleQueue};
 use std::collections::VecDeque;
 
 pub(crate) struct Outbox {

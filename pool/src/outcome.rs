@@ -2,8 +2,8 @@
 
 use crate::error::TaskError;
 use crate::frame;
+use crate::sync::{Arena, Taken};
 use serde::de::DeserializeOwned;
-use skep_ipc::{Arena, Taken};
 
 /// The stream of a record's results, and the blocks of their handles, which are this process's. Those of results that nobody looks at are freed when this is
 /// dropped.

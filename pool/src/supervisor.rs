@@ -201,7 +201,7 @@ impl Supervisor {
         }
         let (said, has_ended, rung) = self.wait(pause).map_err(|e| format!("poll: {e}"))?;
         if rung {
-            self.core.silence_bell(); // heard before the next look at what it may have meant
+            self.core.bell().silence(); // heard before the next look at what it may have meant
         }
         if said && self.listen()? || !said && !has_ended {
             return Ok(());
@@ -211,7 +211,7 @@ impl Supervisor {
 
     /// Whether the zygote has said something, whether it has ended, and whether the bell was rung.
     fn wait(&self, pause: Option<Duration>) -> Result<(bool, bool, bool), Errno> {
-        let bell = self.core.bell();
+        let bell = self.core.bell().as_fd();
         match &self.zygote {
             Some(zygote) => sys::readable([zygote.socket.as_fd(), zygote.pidfd.as_fd(), bell], pause)
                 .map(|[said, has_ended, rung]| (said, has_ended, rung)),

@@ -16,6 +16,8 @@ mod once;
 mod pipe;
 mod pipeline;
 mod pool_slices;
+mod pool_tasks;
+mod pool_waiters;
 mod queue;
 mod queue_deaths;
 mod queue_leases;

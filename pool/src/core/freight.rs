@@ -5,8 +5,8 @@
 //! ([`each_carried`](Core::each_carried)); the ticket's mutex keeps the record what it is meanwhile.
 
 use super::{Core, Ticket};
-use crate::sync::lock;
-use std::sync::{Condvar, Mutex, PoisonError};
+use crate::sync::{Condvar, Mutex, lock};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 /// What is left when the pool ends.

@@ -1,6 +1,9 @@
 //! A model's frames: `[ tag, value ]`, or `[ HANDLES, value, block ]`.
 
 use crate::error::{Cause, TaskError};
+use crate::sync::{Freight, Taken};
+use serde::de::value::{Error, U8Deserializer};
+use serde::de::{DeserializeOwned, IntoDeserializer};
 
 pub(crate) const STREAM_LIMIT: u64 = 8;
 
@@ -15,12 +18,48 @@ pub(crate) struct Payload {
     pub(crate) block: Option<u64>,
 }
 
+impl Payload {
+    pub(crate) fn entries(&self) -> impl ExactSizeIterator<Item = u64> + '_ {
+        self.block.into_iter()
+    }
+
+    /// The result, which is a number. Its block says the same.
+    pub(crate) fn result<R: DeserializeOwned>(&self, taken: Option<&mut Taken>) -> Result<R, TaskError> {
+        let value = self.value.map_err(died)?;
+        if self.block.is_some() {
+            let says = taken.and_then(Taken::next);
+            assert_eq!(says, Some(value.into()), "a counted result's block is its record's");
+        }
+        let number: U8Deserializer<Error> = value.into_deserializer();
+        Ok(R::deserialize(number).expect("a model's results are numbers"))
+    }
+}
+
 /// A value's frame.
 pub(crate) fn frame(value: u8, block: Option<u64>) -> Vec<u8> {
-    match block {
-        None => vec![VALUE, value],
-        Some(block) => vec![HANDLES, value, block as u8],
+    let mut frame = vec![if block.is_some() { HANDLES } else { VALUE }];
+    put(&mut frame, value, block);
+    frame
+}
+
+/// Appends a value's frame, but for its tag.
+pub(crate) fn put(to: &mut Vec<u8>, value: u8, block: Option<u64>) {
+    to.push(value);
+    to.extend(block.map(|block| block as u8));
+}
+
+/// Makes `frame` the frame of what `run` gives.
+pub(crate) fn write_result(
+    frame: &mut Vec<u8>,
+    run: impl FnOnce(&mut Vec<u8>) -> Result<Freight, Box<TaskError>>,
+) -> Freight {
+    frame.clear();
+    frame.push(VALUE);
+    let freight = run(frame).expect("a model's tasks have results");
+    if !freight.is_empty() {
+        frame[0] = HANDLES;
     }
+    freight
 }
 
 /// An error's frame, which says of whose death.

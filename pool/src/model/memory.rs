@@ -10,6 +10,11 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub(super) struct Memory(Arc<[Record]>);
 
+// SAFETY: a record's words are loom's atomics; its bytes are loom's cells, which check that the protocol keeps accesses apart.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
 impl Memory {
     pub(super) fn is_own(&self) -> bool {
         true

@@ -1,10 +1,13 @@
-//! Loom's model of a machine, by ipc's shim.
+//! Loom's model of a machine, by ipc's shim, and what stands in for ipc's rings and arenas.
 
-pub(crate) use loom::sync::{Mutex, MutexGuard};
+pub(crate) use crate::model::arena::{Arena, Freight, Lading, Taken};
+pub(crate) use crate::model::ring::{GetError, PutError, SimpleQueue};
+pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
 pub(crate) use skep_ipc::model::{AtomicU32, AtomicU64};
 
 use loom::cell::UnsafeCell;
 use skep_ipc::model::step;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
 /// Bytes of a record. Each is a cell of loom's, which checks that the protocol keeps accesses apart.
 pub(crate) struct Bytes<const N: usize>([UnsafeCell<u8>; N]);
@@ -57,5 +60,30 @@ impl Span<'_> {
             // SAFETY: loom checks that no write happens at the same time.
             *byte = cell.with(|p| unsafe { *p });
         }
+    }
+}
+
+/// A cell that is set once. Whoever sees it set sees what it is set to, as with the machine's.
+pub(crate) struct OnceLock<T> {
+    state: AtomicU32,
+    value: std::sync::OnceLock<T>,
+}
+
+impl<T> OnceLock<T> {
+    pub(crate) fn new() -> Self {
+        OnceLock { state: AtomicU32::new(0), value: std::sync::OnceLock::new() }
+    }
+
+    pub(crate) fn get(&self) -> Option<&T> {
+        if self.state.load(Acquire) == 2 { self.value.get() } else { None }
+    }
+
+    pub(crate) fn set(&self, value: T) -> Result<(), T> {
+        if self.state.compare_exchange(0, 1, AcqRel, Acquire).is_err() {
+            return Err(value);
+        }
+        let set = self.value.set(value);
+        self.state.store(2, Release);
+        set
     }
 }

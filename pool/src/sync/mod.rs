@@ -1,6 +1,7 @@
 //! The pool's door to what its protocol runs on: the machine, or loom's model of one.
 //!
-//! Both twins offer the same names: atomics, [`Bytes`] for payloads, and the locks that stay within one process.
+//! Both twins offer the same names: atomics, [`Bytes`] for payloads, the locks that stay within one process, and
+//! the rings and the arena, which have models of their own and are stood in for here.
 //! Words of shared memory are ipc's under loom, so each access is a step before which a simulated worker may be
 //! killed. Locks are loom's own: only the parent has them, and nothing outlives it.
 //!

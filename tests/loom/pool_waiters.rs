@@ -1,0 +1,90 @@
+//! Who waits, collects: leaders, followers, and those that wait for a free record. What nobody wakes is a deadlock, which loom reports.
+
+use crate::support::{report, spawn};
+use skep::model::explore;
+use skep_pool::model::{Calls, Came, Pool};
+
+fn call(argument: u8) -> Calls {
+    Calls { arguments: vec![argument], ..Calls::default() }
+}
+
+/// Submits one call and waits for it.
+fn apply(pool: &Pool, argument: u8) {
+    let job = pool.submit(&call(argument)).expect("nobody ends it");
+    assert_eq!(pool.wait(&job), [Came::Result]);
+}
+
+/// Two threads wait for an outcome each: whoever leads delivers the other's, and hands over when its own is there (L1, L2).
+#[test]
+fn of_two_that_wait_one_collects_for_both() {
+    report("pool: two that wait, two results", || {
+        explore(2, || {
+            let pool = Pool::new(2, 4, 0);
+            let first = pool.submit(&call(1)).expect("nobody ends it");
+            let second = pool.submit(&call(2)).expect("nobody ends it");
+            let (waits, works) = (pool.clone(), pool.clone());
+            let other = spawn(move || assert_eq!(waits.wait(&second), [Came::Result]));
+            let worker = spawn(move || works.worker(1).work());
+            assert_eq!(pool.wait(&first), [Came::Result]);
+            other.join().unwrap();
+            pool.close_ring();
+            worker.join().unwrap();
+        })
+    });
+}
+
+/// There is one record for two callers: one of them waits for it to be free, and collects meanwhile.
+#[test]
+fn of_two_that_submit_one_waits_for_the_others_record() {
+    report("pool: two that submit, one record", || {
+        explore(1, || {
+            let pool = Pool::new(1, 4, 0);
+            let (submits, works) = (pool.clone(), pool.clone());
+            let other = spawn(move || apply(&submits, 2));
+            let worker = spawn(move || works.worker(1).work());
+            apply(&pool, 1);
+            other.join().unwrap();
+            pool.close_ring();
+            worker.join().unwrap();
+        })
+    });
+}
+
+/// One thread looks whether its outcome is there, and leads for that moment, while another one begins to wait.
+#[test]
+fn a_look_beside_a_wait_hands_the_lead_over() {
+    report("pool: a look beside a wait", || {
+        explore(2, || {
+            let pool = Pool::new(1, 4, 0);
+            let job = pool.submit(&call(1)).expect("nobody ends it");
+            let (looks, works) = (pool.clone(), pool.clone());
+            let look = spawn(move || looks.collect());
+            let worker = spawn(move || works.worker(1).work());
+            assert_eq!(pool.wait(&job), [Came::Result]);
+            look.join().unwrap();
+            pool.close_ring();
+            worker.join().unwrap();
+        })
+    });
+}
+
+/// The pool ends beside those that wait for an outcome, and for a free record: both are told.
+#[test]
+fn the_end_wakes_whoever_waits() {
+    report("pool: the end beside two that wait", || {
+        explore(2, || {
+            let pool = Pool::new(1, 4, 0);
+            let job = pool.submit(&call(1)).expect("nobody ends it yet");
+            let (waits, submits) = (pool.clone(), pool.clone());
+            let first = spawn(move || assert_eq!(waits.wait(&job), [Came::Ended]));
+            let second = spawn(move || {
+                if let Ok(job) = submits.submit(&call(2)) {
+                    assert_eq!(submits.wait(&job), [Came::Ended]);
+                }
+            });
+            pool.end();
+            first.join().unwrap();
+            second.join().unwrap();
+        })
+    });
+}
