@@ -217,7 +217,7 @@ fn a_value_larger_than_the_arena_comes_back() {
 fn a_value_for_which_there_is_no_memory_now_comes_back() {
     let mut scene = Scene::new();
     let rest = scene.arena.slice_unfilled::<u8>(SIZE as usize / 2).unwrap();
-    let value = scene.value(SIZE as usize / 2 - 100, Behind::Nothing);
+    let value = scene.value(SIZE as usize / 2 - 200, Behind::Nothing);
     let free = scene.arena.free_bytes();
     let error = refused(scene.queue.try_put(value));
     assert!(matches!(error, SendValueError::Full(_)), "{error}");
@@ -292,18 +292,26 @@ impl<'de> Deserialize<'de> for Picky {
 }
 
 #[test]
-fn a_value_that_cannot_be_decoded_is_gone_with_its_blocks() {
+fn a_value_that_cannot_be_decoded_stays_with_its_blocks_until_it_is_taken_out() {
     let arena = Arena::new(SIZE).unwrap();
     let mut queue = Queue::<Picky>::create_in(&arena, "values", 2).unwrap();
     let shared = arena.slice(b"shared").unwrap().share().unwrap();
     let free = arena.free_bytes();
+    let picky = |number| Picky(arena.boxed(7).unwrap(), shared.try_clone().unwrap(), number);
+    queue.put(picky(0)).map_err(|e| e.to_string()).unwrap();
+    assert_eq!(queue.remove_undecodable().unwrap(), None);
+    drop(queue.get().unwrap());
     for number in [1, 0] {
-        queue
-            .put(Picky(arena.boxed(7).unwrap(), shared.try_clone().unwrap(), number))
-            .map_err(|e| e.to_string())
-            .unwrap();
+        queue.put(picky(number)).map_err(|e| e.to_string()).unwrap();
     }
-    assert!(matches!(queue.get().err(), Some(RecvValueError::NotDecoded { .. })));
+    let with_two = arena.free_bytes();
+    for _ in 0..3 {
+        let error = queue.get().err().unwrap();
+        assert!(matches!(&error, RecvValueError::NotDecoded { .. }));
+        assert!(error.to_string().contains("Picky: on purpose"), "{error}");
+        assert_eq!((arena.free_bytes(), shared.count()), (with_two, 3));
+    }
+    assert!(queue.remove_undecodable().unwrap().is_some());
     let Picky(owned, counted, _) = queue.get().unwrap();
     assert_eq!((*owned, &counted[..]), (7, &b"shared"[..]));
     drop((owned, counted));
@@ -315,10 +323,11 @@ fn a_value_whose_deserialize_panics_goes_back() {
     let arena = Arena::new(SIZE).unwrap();
     let mut queue = Queue::<Picky>::create_in(&arena, "values", 2).unwrap();
     let shared = arena.slice(b"shared").unwrap().share().unwrap();
-    queue
-        .put(Picky(arena.boxed(7).unwrap(), shared.try_clone().unwrap(), 2))
-        .map_err(|e| e.to_string())
-        .unwrap();
+    for number in [0, 2] {
+        let picky = Picky(arena.boxed(7).unwrap(), shared.try_clone().unwrap(), number);
+        queue.put(picky).map_err(|e| e.to_string()).unwrap();
+    }
+    drop(queue.get().unwrap());
     let free = arena.free_bytes();
     for _ in 0..3 {
         assert!(catch_unwind(AssertUnwindSafe(|| queue.get().map(drop))).is_err());

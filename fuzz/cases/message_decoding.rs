@@ -1,6 +1,5 @@
 //! What a pool decodes: arguments and results from shared memory, packets between parent and zygote, and whole records as a worker and a collector read them.
-//! Any bytes give a value or an error, never a panic, a hang, or more memory than the bytes account for. Left out are lists of values that take no bytes,
-//! such as `Vec<()>`: no length of these can be told to be too long.
+//! Any bytes give a value or an error, never a panic, a hang, or more memory than the bytes account for, also for lists of values of no size.
 //!
 //! An input is `{ what: 1 }`, then the bytes.
 
@@ -57,6 +56,7 @@ fn check_arguments(stream: &[u8]) {
     let free = arena.free_bytes();
     run_each(stream, &arena, false, |(_, text): (u8, String)| text.len());
     run_each(stream, &arena, true, |shared: Vec<Shared>| shared.len());
+    run_each(stream, &arena, false, |nothing: Vec<()>| assert!(nothing.len() <= stream.len()));
     let runs = run_each(stream, &arena, false, |value: Value| value);
     assert!(runs.len() * 5 <= stream.len());
     assert!(!runs.iter().any(|run| matches!(run, Err(TaskError::Panicked { .. }))), "{runs:?}");

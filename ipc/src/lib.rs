@@ -47,6 +47,9 @@ mod array;
 #[cfg(not(loom))]
 mod channel;
 #[cfg(not(loom))]
+#[doc(hidden)]
+pub mod codec;
+#[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
 mod fork;

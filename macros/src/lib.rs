@@ -13,6 +13,15 @@ mod expand;
 /// One parameter is the argument itself; several are passed as a tuple; none as `()`. Arguments and results must implement
 /// serde's `Serialize` and `Deserialize`, and own what they hold: workers are other processes.
 ///
+/// | argument or result | |
+/// | --- | --- |
+/// | whatever serde can write, with any of its attributes (`flatten`, `untagged`, `tag`, `skip_serializing_if` with `default`, `alias`, …) | arrives equal |
+/// | rows of numbers (`Vec<u8>`, `Vec<f64>`, boxed slices) | the same, copied whole |
+/// | handles of shared memory of the pool's arena | move |
+/// | a field with `skip` or `skip_serializing`, and a default | arrives as the default, as its type declares |
+/// | what its own `Deserialize` refuses (a field left out that has no default, a `u128` in a type without a tag) | that call's error: `ArgumentNotDecoded` or `ResultNotDecoded`, with the field's name |
+/// | what is nested more than 256 levels deep; handles of another arena | that call's error: `ArgumentNotEncoded` or `ResultNotEncoded` |
+///
 /// Two kinds of functions on slices, whose items are plain values (`skep::Pod`), make a `skep::SliceTask` or a `skep::SliceMapTask` instead, for `pool.map_slice` and `pool.map_slice_into`:
 /// `fn sum(values: &[f64]) -> f64` and `fn double(input: &[f64], output: &mut [f64])`.
 ///

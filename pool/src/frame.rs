@@ -3,18 +3,17 @@
 //! ```text
 //! [ tag: u8 ][ length: u32 ][ payload ]
 //!
-//! VALUE    postcard bytes of the value
+//! VALUE    the value's bytes, as `skep_ipc::codec` has it
 //! HANDLES  the same | table of its handles of shared memory: { generation: 32, index: 32 }, … | how many: u32
-//! ERROR    postcard bytes of a TaskError
+//! ERROR    those of a TaskError
 //! ```
 //! The table lies beside the bytes so that whoever settles a record finds its blocks without knowing types. Streams come out of shared memory, so every length is
 //! checked against what is there.
 
 use crate::error::TaskError;
-use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use skep_ipc::{Arena, Freight, Taken};
+use skep_ipc::{Arena, Freight, Taken, codec};
 
 /// The bytes of one record's arguments, and of its results, are fewer than this.
 pub(crate) const STREAM_LIMIT: u64 = u32::MAX as u64;
@@ -28,34 +27,10 @@ const ENTRY: usize = 8;
 const HEAD: usize = 1 + LENGTH;
 
 /// Encodes to the end of a vector, which is left as it was if that fails.
-struct Append<'a>(&'a mut Vec<u8>);
-
-impl Append<'_> {
-    #[inline]
-    fn encode(to: &mut Vec<u8>, value: &impl Serialize) -> postcard::Result<()> {
-        let before = to.len();
-        postcard::serialize_with_flavor(value, Append(to)).inspect_err(|_| to.truncate(before))
-    }
-}
-
-impl Flavor for Append<'_> {
-    type Output = ();
-
-    #[inline]
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.push(byte);
-        Ok(())
-    }
-
-    #[inline]
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
-    }
+#[inline]
+fn append(to: &mut Vec<u8>, value: &impl Serialize) -> Result<(), codec::Error> {
+    let before = to.len();
+    codec::encode(to, value).map(drop).inspect_err(|_| to.truncate(before))
 }
 
 /// Appends a value, whose handles are of that arena, and behind it their table. The value is dropped, so that none of its blocks can be reached here any more. After
@@ -68,7 +43,7 @@ pub(crate) fn encode<T: Serialize>(
     arena: &Arena,
     not_encoded: impl FnOnce(String) -> TaskError,
 ) -> Result<Freight, Box<TaskError>> {
-    let packed = arena.pack(|| Append::encode(to, &value).map_err(|e| e.to_string()));
+    let packed = arena.pack(|| append(to, &value).map_err(|e| e.to_string()));
     let ((), mut freight) = packed.map_err(not_encoded)?;
     if !freight.surrender(value) {
         return Err(TaskError::HandleKept.into());
@@ -141,7 +116,7 @@ pub(crate) fn write_result(
         Err(error) => {
             frame.truncate(HEAD);
             // A TaskError is strings and numbers: nothing in it can fail to encode.
-            let _ = Append::encode(frame, &*error);
+            let _ = append(frame, &*error);
             (ERROR, Freight::default())
         }
     };
@@ -246,16 +221,14 @@ impl Payload<'_> {
             (HANDLES, Some(taken)) => {
                 taken.decode(self.entries().len(), || self.value()).map_err(not_decoded)
             }
-            (ERROR, _) => {
-                Err(postcard::from_bytes(self.bytes).unwrap_or_else(|e| not_decoded(e.to_string())))
-            }
+            (ERROR, _) => Err(codec::decode(self.bytes).unwrap_or_else(|e| not_decoded(e.to_string()))),
             (tag, _) => Err(not_decoded(format!("unknown tag {tag}"))),
         }
     }
 
     #[inline]
     fn value<T: DeserializeOwned>(&self) -> Result<T, String> {
-        postcard::from_bytes(self.bytes).map_err(|e| e.to_string())
+        codec::decode(self.bytes).map_err(|e| e.to_string())
     }
 }
 
@@ -289,7 +262,7 @@ mod tests {
         assert!(not_decoded(&[ERROR, 1, 0, 0, 0, 200])); // no such error
         assert!(not_decoded(&[HANDLES, 3, 0, 0, 0, 0, 0, 0])); // no room for the number of handles
         assert!(not_decoded(&[HANDLES, 5, 0, 0, 0, 7, 1, 0, 0, 0])); // nor for one handle
-        assert_eq!(result(&[HANDLES, 5, 0, 0, 0, 7, 0, 0, 0, 0]), Some(Ok(7)));
+        assert_eq!(result(&[HANDLES, 6, 0, 0, 0, 5, 7, 0, 0, 0, 0]), Some(Ok(7)));
     }
 
     #[test]

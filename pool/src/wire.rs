@@ -10,6 +10,7 @@ use rustix::net::{
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use skep_ipc::codec;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -75,14 +76,17 @@ fn send_with(
     message: &impl Serialize,
     fds: &[BorrowedFd<'_>],
 ) -> Result<(), Errno> {
-    let mut buffer = [0; MESSAGE_BYTES];
-    let bytes = postcard::to_slice(message, &mut buffer).map_err(|_| Errno::MSGSIZE)?;
+    let mut bytes = Vec::new();
+    codec::encode(&mut bytes, message).map_err(|_| Errno::INVAL)?;
+    if bytes.len() > MESSAGE_BYTES {
+        return Err(Errno::MSGSIZE);
+    }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SETUP_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(Errno::MSGSIZE);
     }
-    let iov = [IoSlice::new(bytes)];
+    let iov = [IoSlice::new(&bytes)];
     insist(|| rustix::net::sendmsg(&socket, &iov, &mut control, flags | SendFlags::NOSIGNAL)).map(drop)
 }
 
@@ -115,6 +119,6 @@ pub(crate) fn receive<M: DeserializeOwned>(socket: impl AsFd) -> Result<Option<(
     if got.flags.contains(ReturnFlags::TRUNC) {
         return Err(Errno::MSGSIZE);
     }
-    let message = postcard::from_bytes(&buffer[..got.bytes]).map_err(|_| Errno::BADMSG)?;
+    let message = codec::decode(&buffer[..got.bytes]).map_err(|_| Errno::BADMSG)?;
     Ok(Some((message, fds)))
 }

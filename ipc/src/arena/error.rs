@@ -145,6 +145,15 @@ pub enum EncodeError {
         /// What serde says.
         reason: String,
     },
+    /// Its type's `Deserialize` refuses what its `Serialize` writes, so nobody could get it.
+    #[error(
+        "its Deserialize refuses what its Serialize writes ({reason}): a field that may be left out needs \
+         #[serde(default)], and a type without a tag, or one that is flattened, cannot have a u128"
+    )]
+    NotDecodable {
+        /// The type, and what its `Deserialize` says.
+        reason: String,
+    },
     /// It holds a handle of another arena, which its receiver could not follow.
     #[error("it holds a handle of another arena: allocate in the arena of the queue or pool")]
     OtherArena,
@@ -175,10 +184,15 @@ pub enum RecvValueError {
     /// The queue is closed, and all that was put has been got.
     #[error("the queue is closed and drained")]
     Closed,
-    /// The bytes are no value of this type. The item is gone, with the blocks that it held.
-    #[error("the item is no such value: {reason}")]
+    /// The next item is no value of this type, as when another program puts what this one does not know. Nothing of it is lost: it stays in the queue, for a consumer that
+    /// can decode it, and whoever cannot gets this error again, until [`Queue::remove_undecodable`](crate::Queue::remove_undecodable) takes it out. Only if its
+    /// `Deserialize` has kept a handle elsewhere, the item counts as taken.
+    #[error(
+        "the next item is no {reason}. It stays in the queue, for a program that can decode it; \
+         Queue::remove_undecodable takes it out"
+    )]
     NotDecoded {
-        /// What serde says, or which handle leads nowhere.
+        /// The type, and what serde says, or which handle leads nowhere.
         reason: String,
     },
     /// The handle holds as many leases as it may.

@@ -1,8 +1,8 @@
 //! Parcels: values of any size as items of one small size.
 //!
 //! ```text
-//! inline    the postcard bytes, up to 40 of them
-//! a block   | postcard bytes, `len` of them | to a multiple of 8 | table of handles: { generation: 32, index: 32 }, … |
+//! inline    the value's bytes (`codec`), up to 40 of them
+//! a block   | the value's bytes, `len` of them | to a multiple of 8 | table of handles: { generation: 32, index: 32 }, … |
 //! ```
 //! The table lies beside the bytes so that repair finds the blocks that a parcel carries without knowing its type.
 
@@ -13,10 +13,10 @@ use super::packing::{self, Cargo};
 use super::sharing::Takers;
 use super::unpacking::Table;
 use super::word::Phase;
+use crate::codec;
 use crate::sync::biased::{Leaf, Shared};
 use crate::wait::Until;
 use bytemuck::{Pod, Zeroable};
-use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::ptr::NonNull;
@@ -52,6 +52,7 @@ pub(crate) struct Packed {
     parcel: Parcel,
     message: Option<Block>,
     cargo: Cargo,
+    shape: u64,
 }
 
 impl Packed {
@@ -71,13 +72,13 @@ impl Packed {
                 sink.block = Some(block);
             }
             let encoded = packing::packing(core.ground().id(), || {
-                let encoded = postcard::serialize_with_flavor(value, &mut sink);
+                let encoded = codec::encode(&mut sink, value);
                 match (encoded, sink.failure.take()) {
                     (_, Some(failure)) => Err(failure),
                     (encoded, None) => encoded.map_err(|e| EncodeError::Serialize { reason: e.to_string() }),
                 }
             });
-            let finished = encoded.and_then(|((), cargo)| sink.finish(core, cargo));
+            let finished = encoded.and_then(|(encoded, cargo)| sink.finish(core, cargo, encoded.shape));
             match (finished, until) {
                 (Err(EncodeError::Full { bytes }), Some(until)) => {
                     drop(sink);
@@ -98,6 +99,24 @@ impl Packed {
     /// How many bytes the value took.
     pub(crate) fn len(&self) -> usize {
         self.parcel.len as usize
+    }
+
+    /// Which fields and variants occur in it ([`codec::Encoded`]).
+    pub(crate) fn shape(&self) -> u64 {
+        self.shape
+    }
+
+    /// Decodes it, as a consumer will, and drops what comes out: says why that fails. Not for one with handles, which would take their blocks.
+    pub(crate) fn check<T: DeserializeOwned>(&self) -> Result<(), String> {
+        let len = self.len();
+        let bytes = match self.message {
+            None => &self.parcel.bytes[..len],
+            // SAFETY: `len` bytes were written in the block, which is ours as long as this lives.
+            Some(block) => unsafe {
+                std::slice::from_raw_parts(self.core.address(block.index).as_ptr(), len)
+            },
+        };
+        decode::<T>(bytes).map(drop)
     }
 
     /// Whether the value has handles.
@@ -202,7 +221,7 @@ impl<'a> Sink<'a> {
     }
 
     /// Makes room for `more` bytes, unless there is no memory.
-    fn reserve(&mut self, more: usize) -> postcard::Result<()> {
+    fn make_room(&mut self, more: usize) -> Result<(), codec::Error> {
         let bytes = self.len.saturating_add(more);
         if bytes <= self.room() || self.is_starved {
             return Ok(());
@@ -215,14 +234,15 @@ impl<'a> Sink<'a> {
                 Ok(())
             }
             Err(failure) => {
+                let told = codec::Error::new(failure.to_string());
                 self.failure = Some(failure);
-                Err(postcard::Error::SerializeBufferFull)
+                Err(told)
             }
         }
     }
 
     /// Adds the table, and marks the block as sent.
-    fn finish(&mut self, core: &Shared<Core>, cargo: Cargo) -> Result<Packed, EncodeError> {
+    fn finish(&mut self, core: &Shared<Core>, cargo: Cargo, shape: u64) -> Result<Packed, EncodeError> {
         let (len, handles) = (self.len, cargo.entries().len());
         let too_large = || EncodeError::TooLarge { largest: u32::MAX as usize };
         let length = u32::try_from(len).map_err(|_| too_large())?;
@@ -236,7 +256,7 @@ impl<'a> Sink<'a> {
         let mut parcel =
             Parcel { len: length, handles: NO_BLOCK, index: 0, generation: 0, bytes: self.inline };
         let Some(block) = self.block else {
-            return Ok(Packed { core: core.leaf(), parcel, message: None, cargo });
+            return Ok(Packed { core: core.leaf(), parcel, message: None, cargo, shape });
         };
         // It may have got a block as large as the value before needed.
         let order = core.plan().order(bytes, 1).unwrap_or(block.order);
@@ -258,7 +278,7 @@ impl<'a> Sink<'a> {
             bytes: [0; INLINE],
             ..parcel
         };
-        Ok(Packed { core: core.leaf(), parcel, message: Some(sent), cargo })
+        Ok(Packed { core: core.leaf(), parcel, message: Some(sent), cargo, shape })
     }
 }
 
@@ -268,30 +288,34 @@ impl Drop for Sink<'_> {
     }
 }
 
-impl Flavor for &mut Sink<'_> {
-    type Output = ();
-
+impl codec::Sink for Sink<'_> {
     #[inline]
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.try_extend(&[byte])
+    fn position(&self) -> usize {
+        self.len
     }
 
     #[inline]
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.reserve(bytes.len())?;
-        if self.is_starved {
-            self.len = self.len.saturating_add(bytes.len());
-            return Ok(());
+    fn write(&mut self, bytes: &[u8]) -> Result<(), codec::Error> {
+        self.make_room(bytes.len())?;
+        if !self.is_starved {
+            let (base, len) = (self.base(), self.len);
+            // SAFETY: `make_room` has made room behind the `len` bytes that were written.
+            unsafe { base.add(len).copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
         }
-        let (base, len) = (self.base(), self.len);
-        // SAFETY: `reserve` has made room behind the `len` bytes that were written.
-        unsafe { base.add(len).copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
-        self.len += bytes.len();
+        self.len = self.len.saturating_add(bytes.len());
         Ok(())
     }
 
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
+    fn reserve(&mut self, _bytes: usize) {
+        // They may never come, and a block that is too large might keep a value from having room.
+    }
+
+    #[inline]
+    fn replace(&mut self, at: usize, byte: u8) {
+        if at < self.len && !self.is_starved {
+            // SAFETY: among the `len` bytes that were written.
+            unsafe { self.base().add(at).write(byte) };
+        }
     }
 }
 
@@ -317,6 +341,15 @@ impl Parcel {
         // SAFETY: within the block, as `contents` has checked; it lies in a place that the caller has leased, so nobody writes to it.
         let bytes = unsafe { bytes.as_ref() };
         unpacked.table.within(core, || decode(bytes))
+    }
+
+    /// A copy of its bytes, in a carrier's place that the caller has leased; none if they are not there.
+    pub(crate) fn bytes(&self, core: &Core) -> Vec<u8> {
+        if self.handles == NO_BLOCK {
+            return self.bytes.get(..self.len as usize).unwrap_or_default().to_vec();
+        }
+        // SAFETY: within the block, as `contents` has checked; nobody writes to it, as the place is leased.
+        self.contents(core).map(|(bytes, _)| unsafe { bytes.as_ref() }.to_vec()).unwrap_or_default()
     }
 
     /// What lies in a carrier's place whose lease was forgotten: a handle may have been moved elsewhere before.
@@ -379,7 +412,7 @@ impl Parcel {
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    postcard::from_bytes(bytes).map_err(|e| e.to_string())
+    codec::decode(bytes).map_err(|e| e.to_string())
 }
 
 impl Unpacked {

@@ -54,7 +54,8 @@ impl Table {
         self.0.is_empty()
     }
 
-    /// Runs `work`, in which handles of these blocks are made or dropped. What is wrong with one goes before what `work` says.
+    /// Runs `work`, in which handles of these blocks are made or dropped. If it fails, what was wrong with a handle goes before what it says: a type without a tag
+    /// may try in vain what a handle is not, and forgets why.
     #[inline]
     pub(crate) fn within<R>(
         &mut self,
@@ -68,7 +69,8 @@ impl Table {
         let here = Unpacking { core: core.leaf(), blocks: std::mem::take(&mut self.0), error: None };
         let end = End { table: self, outer: UNPACKING.replace(Some(here)) };
         let result = work();
-        end.error().map_or(result, Err)
+        let error = end.error();
+        result.map_err(|reason| error.unwrap_or(reason))
     }
 
     /// Notes as taken what does not lie in the carrier's place any more: a handle of this participant has it, or had.

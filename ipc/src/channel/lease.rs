@@ -5,6 +5,7 @@ use crate::arena::RecvValueError;
 use crate::arena::parcel::Unpacked;
 use crate::queue::leasing::Delivery;
 use serde::de::DeserializeOwned;
+use std::any::type_name;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 
@@ -70,7 +71,7 @@ pub(super) fn end_forgotten(end: &End) {
 }
 
 impl<'a, T: DeserializeOwned> ValueLease<'a, T> {
-    /// Decodes the parcel of a delivery; one that cannot be decoded is acknowledged, and its blocks freed.
+    /// Decodes the parcel of a delivery; one that cannot be decoded goes back.
     pub(super) fn open(end: &'a End, delivery: Delivery) -> Result<Self, RecvValueError> {
         let mut opened = Opened { end, delivery, unpacked: Unpacked::new() };
         // SAFETY: the slot is this participant's until the delivery ends; any bytes are a parcel.
@@ -79,8 +80,26 @@ impl<'a, T: DeserializeOwned> ValueLease<'a, T> {
         match parcel.unpack::<T>(end.arena.core(), &mut opened.unpacked) {
             Ok(value) => Ok(ValueLease { value: ManuallyDrop::new(value), opened }),
             Err(reason) => {
+                Err(RecvValueError::NotDecoded { reason: format!("{}: {reason}", type_name::<T>()) })
+            }
+        }
+    }
+
+    /// Acknowledges the parcel of a delivery, and frees its blocks, if it cannot be decoded; otherwise it goes back.
+    pub(super) fn remove_undecodable(end: &'a End, delivery: Delivery) -> Option<Vec<u8>> {
+        let core = end.arena.core();
+        let mut opened = Opened { end, delivery, unpacked: Unpacked::new() };
+        // SAFETY: the slot is this participant's until the delivery ends; any bytes are a parcel.
+        let parcel = unsafe { end.port.item(delivery).read_volatile() };
+        match parcel.unpack::<T>(core, &mut opened.unpacked) {
+            Ok(value) => {
+                drop(ValueLease { value: ManuallyDrop::new(value), opened });
+                None
+            }
+            Err(_) => {
+                let bytes = parcel.bytes(core);
                 opened.finish();
-                Err(RecvValueError::NotDecoded { reason })
+                Some(bytes)
             }
         }
     }

@@ -1,6 +1,7 @@
 //! `Queue<T>`: any values, on a ring in an arena.
 
 mod batch;
+mod checked;
 mod joinable;
 mod lease;
 mod options;

@@ -1,11 +1,13 @@
 //! `Queue<T>`: a queue of any values, whose ring and whose messages lie in an arena.
 
+use super::checked::Checked;
 use super::lease::{ValueLease, end_forgotten};
 use super::options::blueprint_of;
 use crate::arena::core::Core;
 use crate::arena::directory::{self, Joined};
 use crate::arena::parcel::{Packed, Parcel};
 use crate::arena::{Arena, EncodeError, RecvValueError, SendValueError};
+use crate::codec;
 use crate::error::{Error, GetError, PutError};
 use crate::peer::{Entry, vacate};
 use crate::queue::leasing::Delivery;
@@ -16,6 +18,7 @@ use crate::sync::{SeqCst, fence};
 use crate::wait::{Until, WaitWord};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::any::type_name;
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -31,8 +34,21 @@ const MAIN: &str = "main";
 /// [`ShmVec`](crate::ShmVec), [`ShmString`](crate::ShmString)) anywhere inside of a value *move*: whatever their size, nothing of it is copied. They must be
 /// of the queue's own arena.
 ///
-/// A handle is one participant of the arena. It can be sent to another thread, not shared between threads; each thread and process has its own. Programs agree on the
-/// type of the values by its name, and on the format by serde's rules for postcard.
+/// A handle is one participant of the arena. It can be sent to another thread, not shared between threads; each thread and process has its own.
+///
+/// # Which values travel
+/// | value | |
+/// | --- | --- |
+/// | whatever serde can write, with any of its attributes (`flatten`, `untagged`, `tag`, `skip_serializing_if` with `default`, `alias`, …) | arrives equal |
+/// | rows of numbers (`Vec<u8>`, `Vec<f64>`, boxed slices) | the same, copied whole |
+/// | handles of shared memory of the queue's arena | move |
+/// | a field with `skip` or `skip_serializing`, and a default | arrives as the default, as its type declares |
+/// | what its own `Deserialize` would refuse (a field left out that has no default, a `u128` in a type without a tag) | refused by [`put`](Self::put), with the field's name ([`EncodeError::NotDecodable`]) |
+/// | what is nested more than 256 levels deep; handles of another arena | refused by `put` ([`EncodeError`]) |
+/// | what another program has put, whose type has other fields or variants | found by name; otherwise [`RecvValueError::NotDecoded`], and the item stays |
+///
+/// To find the third from last, `put` decodes the first value of each shape (which fields and variants occur) once. One with handles is not tried, since they would move; if it cannot be
+/// decoded, it stays in the queue as the last does. The price of a put and a get is in the project's `ARCHITECTURE.md`.
 ///
 /// # Order, blocking, and when a participant dies
 /// As [`SimpleQueue`](crate::SimpleQueue) has it; also leases. What a value's blocks are concerned: as long as it is in the queue they are the queue's. A producer that is killed
@@ -68,6 +84,8 @@ pub struct Queue<T> {
     entry: Place,
     /// How many bytes the last value took: the next one probably takes as many.
     hint: Cell<usize>,
+    /// What was put is known to be decoded.
+    checked: Checked,
     _values: PhantomData<fn(T) -> T>,
 }
 
@@ -214,7 +232,7 @@ impl<T> Queue<T> {
         let port = Port::new(ring, arena.core().segment().clone());
         let entry = Place { at: place, entry, core: arena.core().leaf() };
         let end = End { port, joiners, arena };
-        Queue { end, entry, hint: Cell::new(0), _values: PhantomData }
+        Queue { end, entry, hint: Cell::new(0), checked: Checked::default(), _values: PhantomData }
     }
 
     /// The arena that it lies in, as this handle's participant: where to allocate what is to be put.
@@ -314,6 +332,10 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
             Err(EncodeError::Full { .. }) => return Err(SendValueError::Full(value)),
             Err(reason) => return Err(SendValueError::NotEncoded { value, reason }),
         };
+        if let Err(reason) = self.check(&packed, &value) {
+            drop(packed);
+            return Err(SendValueError::NotEncoded { value, reason });
+        }
         self.hint.set(packed.len());
         if packed.has_handles() {
             return self.put_handles(packed, value, until);
@@ -325,6 +347,21 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
             }
             Err(refused) => Err(explain_put(refused, value)),
         }
+    }
+
+    /// Decodes the first value of each shape: what cannot be got must not be put. A value with handles is not tried: its
+    /// `Deserialize` is free to move them elsewhere, and they would be gone.
+    #[inline]
+    fn check(&self, packed: &Packed, value: &T) -> Result<(), EncodeError> {
+        if self.checked.has(packed.shape()) || packed.has_handles() || codec::is_sure(value) {
+            return Ok(());
+        }
+        let tried = packed.check::<T>();
+        tried.map_err(|reason| EncodeError::NotDecodable {
+            reason: format!("{}: {reason}", type_name::<T>()),
+        })?;
+        self.checked.add(packed.shape());
+        Ok(())
     }
 
     /// A value with handles is dropped before its blocks go, so that none of them can be reached here any more. Its
@@ -366,7 +403,7 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     /// Takes the next value, as soon as there is one.
     ///
     /// # Errors
-    /// [`RecvValueError`], but for `Empty`. One that cannot be decoded is gone, and its blocks are free.
+    /// [`RecvValueError`], but for `Empty`. One that cannot be decoded stays: see [`RecvValueError::NotDecoded`].
     pub fn get(&mut self) -> Result<T, RecvValueError> {
         self.lease()?.ack()
     }
@@ -428,6 +465,25 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     pub fn lease_timeout(&self, timeout: Duration) -> Result<ValueLease<'_, T>, RecvValueError> {
         let until = Until::after(timeout);
         self.lease_by(|port| port.lease_until(|| until))
+    }
+
+    /// Takes the next item off the queue if it is no `T`, frees the blocks that it holds, and returns its bytes. `None`: the item is one, and stays.
+    ///
+    /// An item that one program cannot decode stays in the queue, for another one that can. If there is none, this makes room.
+    ///
+    /// # Errors
+    /// [`RecvValueError::Empty`], and as [`try_lease`](Self::try_lease), but for `NotDecoded`.
+    ///
+    /// ```
+    /// let mut queue = skep_ipc::Queue::<String>::new(4)?;
+    /// queue.put("fine".into()).unwrap();
+    /// assert_eq!(queue.remove_undecodable().unwrap(), None);
+    /// assert_eq!(queue.get().unwrap(), "fine");
+    /// # Ok::<(), skep_ipc::Error>(())
+    /// ```
+    pub fn remove_undecodable(&mut self) -> Result<Option<Vec<u8>>, RecvValueError> {
+        let delivery = self.end.port.try_lease().map_err(explain)?;
+        Ok(ValueLease::<T>::remove_undecodable(&self.end, delivery))
     }
 
     fn lease_by(
