@@ -32,10 +32,12 @@ pub enum Error {
         max: usize,
     },
     /// The memory for the object is not there.
-    #[error("no memory for {bytes} bytes of shared memory: free some, or choose a smaller capacity")]
+    #[error("no memory for {bytes} bytes of shared memory: {short}")]
     NoMemory {
         /// How much was asked for.
         bytes: u64,
+        /// What there is too little of.
+        short: Shortage,
     },
     /// The name cannot be a segment's name.
     #[error("{name:?} cannot name a segment: use 1 to 250 characters, no '/', no leading '.', no NUL")]
@@ -97,6 +99,57 @@ impl Error {
     }
 }
 
+/// What there is too little of for an object's memory.
+///
+/// skep asks before it commits memory: beyond these the kernel would kill a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Shortage {
+    /// The memory of the machine.
+    #[error("the machine has {available} bytes available: end something, or ask for less")]
+    Machine {
+        /// The bytes that are free, or that the kernel can free without swapping.
+        available: u64,
+    },
+    /// The limit of a control group that this process is in: a container's, a service's, or one above.
+    #[error(
+        "the control group {group} has {available} bytes available of its limit of {limit}: raise the limit \
+         (memory.max), or ask for less"
+    )]
+    Group {
+        /// The group's folder.
+        group: &'static str,
+        /// Its limit in bytes.
+        limit: u64,
+        /// The bytes that are left, with those that the kernel can take back.
+        available: u64,
+    },
+    /// The file system of named objects, `/dev/shm`.
+    #[error(
+        "/dev/shm has {available} bytes free: unlink what is not used, mount it larger \
+         (mount -o remount,size=… /dev/shm), or use an anonymous object"
+    )]
+    FileSystem {
+        /// Its free bytes.
+        available: u64,
+    },
+    /// The addresses that this process may use.
+    #[error("this process may map {limit} bytes in all (ulimit -v): raise the limit, or ask for less")]
+    AddressSpace {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The length that this process may give a file.
+    #[error("this process may make files of {limit} bytes (ulimit -f): raise the limit, or ask for less")]
+    FileSize {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The arena that the object would lie in.
+    #[error("the arena has no free block for it: drop something, or create the arena larger")]
+    Arena,
+}
+
 /// Which part of a segment's header is not as expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -151,6 +204,32 @@ pub enum Mismatch {
         found: u64,
         /// What the geometry needs.
         expected: u64,
+    },
+    /// It was made with other options than the caller asks for.
+    #[error(
+        "its {option} is {found}, not {expected}: ask for the same, take it as it is with `open`, or unlink it"
+    )]
+    Option {
+        /// Which of them.
+        option: &'static str,
+        /// What it was made with.
+        found: u64,
+        /// What the caller asks for.
+        expected: u64,
+    },
+    /// The file is anonymous, and could be shrunk: whoever touched it then would be killed by SIGBUS.
+    #[error(
+        "it can be shrunk, which kills those who use it: seal it with F_SEAL_SHRINK (memfd_create, fcntl)"
+    )]
+    Unsealed,
+    /// Users other than the file's owner may write to it.
+    #[error(
+        "users other than its owner may write to it (mode {mode:o}), and could spoil it: chmod it to 600, or \
+         unlink it"
+    )]
+    Mode {
+        /// The file's permissions.
+        mode: u32,
     },
     /// The file belongs to another user.
     #[error("it belongs to user {found}, this process is user {expected}")]

@@ -62,6 +62,9 @@ mod liveness;
 #[cfg(not(loom))]
 mod mapping;
 #[cfg(not(loom))]
+#[doc(hidden)]
+pub mod memory;
+#[cfg(not(loom))]
 mod part;
 #[cfg(not(loom))]
 mod process;
@@ -99,7 +102,7 @@ pub use {
     channel::{JoinableQueue, Queue, ValueLease, Work},
     error::{
         BarrierError, Error, GetError, LockError, Mismatch, PutBatchError, PutError, RecvError, ReleaseError,
-        SendBatchError, SendError, WaitError,
+        SendBatchError, SendError, Shortage, WaitError,
     },
     header::{Blueprint, Item, Kind},
     lock::{

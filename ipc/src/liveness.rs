@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn what_is_held_is_not_held_twice_nor_free_to_others() {
-        let file = sys::anonymous_file().unwrap();
+        let file = sys::anonymous_file(c"test").unwrap();
         let (here, elsewhere) = (Locks::open(&file, 2).unwrap(), Locks::open(&file, 2).unwrap());
         assert!(here.try_hold(0).unwrap());
         assert!(!here.try_hold(0).unwrap(), "the kernel would not refuse it");
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_lost_description_is_replaced_with_its_locks() {
-        let file = sys::anonymous_file().unwrap();
+        let file = sys::anonymous_file(c"test").unwrap();
         let (here, elsewhere) = (Locks::open(&file, 3).unwrap(), Locks::open(&file, 3).unwrap());
         assert!(here.try_hold(0).unwrap() && here.try_hold(1).unwrap());
         sys::close_number(here.state().description.number().as_raw_fd());

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::header::{Blueprint, Geometry, HEADER_BYTES, take_magic};
+use crate::memory;
 use crate::sync::{Acquire, AtomicU64, Release};
 use memmap2::MmapOptions;
 use std::os::fd::OwnedFd;
@@ -22,8 +23,9 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps the first `bytes` of a file, which are at least a page.
     pub(crate) fn of_file(file: &OwnedFd, bytes: u64) -> Result<Self, Error> {
-        let length = usize::try_from(bytes).map_err(|_| Error::NoMemory { bytes })?;
-        let map = MmapOptions::new().len(length).map_raw(file).map_err(|e| Error::os("mmap", e))?;
+        let length = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let map = MmapOptions::new().len(length).map_raw(file);
+        let map = map.map_err(|e| memory::unmapped("mmap", bytes, e))?;
         // A mapping is never at address zero; `dangling` would be caught by the first access, not by luck.
         let base = NonNull::new(map.as_mut_ptr()).unwrap_or(NonNull::dangling());
         // SAFETY: as long as `map` lives, `bytes` bytes are mapped at `base`, page aligned.

@@ -13,10 +13,11 @@ use crate::header::{Blueprint, Geometry, HEADER_BYTES, MAX_PEERS, PAGE_BYTES};
 use crate::kept_fd::KeptFd;
 use crate::liveness::Locks;
 use crate::mapping::Mapping;
+use crate::memory;
 use crate::peer::{self, Entry, JOINED, Membership, Peers, Repair, VACANT};
 use crate::process::Process;
 use crate::sync::{Acquire, Relaxed, Release};
-use crate::sys::{self, FileFacts};
+use crate::sys::{self, Access, FileFacts};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -85,7 +86,7 @@ impl Segment {
         handle: impl FnOnce(Segment) -> Result<H, Error>,
     ) -> Result<H, Error> {
         let geometry = possible(blueprint, capacity, peers)?;
-        let reserve = |file: &OwnedFd| sys::reserve(file, 0..geometry.total);
+        let reserve = |file: &OwnedFd| memory::commit(file, 0..geometry.total);
         Segment::build_with(name, blueprint, geometry, reserve, init, handle)
     }
 
@@ -102,8 +103,8 @@ impl Segment {
     ) -> Result<H, Error> {
         let geometry = possible(blueprint, capacity, peers)?;
         let reserve = |file: &OwnedFd| {
-            sys::set_length(file, geometry.total)?;
-            sys::reserve(file, 0..geometry.body)?;
+            memory::set_length(file, geometry.total)?;
+            memory::commit(file, 0..geometry.body)?;
             ranges.iter().try_for_each(|range| reserve_in(file, &geometry, range.clone()))
         };
         Segment::build_with(name, blueprint, geometry, reserve, init, handle)
@@ -164,7 +165,7 @@ impl Segment {
         handle: impl FnOnce(Segment) -> Result<H, Error>,
     ) -> Result<H, Error> {
         let Some(name) = name else {
-            let file = sys::anonymous_file()?;
+            let file = sys::anonymous_file(c"skep")?;
             reserve(&file)?;
             sys::seal(&file)?;
             return handle(Segment::fill(file, blueprint, geometry, init)?);
@@ -199,7 +200,8 @@ impl Segment {
     /// Attaches to the segment of that name, or creates it if there is none; its body is zeroed then.
     ///
     /// # Errors
-    /// As [`create`](Self::create) and [`open`](Self::open).
+    /// [`Mismatch::Option`] if there is one with another capacity or number of participants. Other
+    /// errors are those of [`create`](Self::create) and [`open`](Self::open).
     pub fn open_or_create(
         name: &str,
         blueprint: &Blueprint,
@@ -207,7 +209,13 @@ impl Segment {
         peers: usize,
     ) -> Result<Segment, Error> {
         let create = || Segment::create(name, blueprint, capacity, peers);
-        open_or_create(|| Segment::open(name, blueprint), create)
+        let open = || {
+            let segment = Segment::open(name, blueprint)?;
+            agree("capacity", segment.capacity(), capacity)?;
+            segment.agree_on_peers(peers)?;
+            Ok(segment)
+        };
+        open_or_create(open, create)
     }
 
     /// Removes the name. Whoever is attached goes on; the memory is freed with the last of them.
@@ -290,6 +298,11 @@ impl Segment {
     /// How many participants it was created for.
     pub fn max_peers(&self) -> usize {
         self.0.geometry.peers
+    }
+
+    /// Checks that it was created for so many participants.
+    pub(crate) fn agree_on_peers(&self, peers: usize) -> Result<(), Mismatch> {
+        agree("number of participants", self.max_peers() as u64, peers as u64)
     }
 
     /// The first byte of the body, page aligned; valid as long as this segment or a clone of it.
@@ -544,6 +557,13 @@ pub(crate) fn check_file(facts: &FileFacts) -> Result<(), Mismatch> {
     if facts.owner != me {
         return Err(Mismatch::Owner { found: facts.owner, expected: me });
     }
+    match facts.access {
+        // Nobody reaches it but by a descriptor that was passed on, whatever its mode is.
+        Access::Descriptor { can_shrink: true } => return Err(Mismatch::Unsealed),
+        Access::Descriptor { can_shrink: false } => {}
+        Access::Name { mode } if mode & 0o022 != 0 => return Err(Mismatch::Mode { mode }),
+        Access::Name { .. } => {}
+    }
     if facts.bytes < least {
         return Err(Mismatch::Size { found: facts.bytes, expected: least });
     }
@@ -565,7 +585,12 @@ pub(crate) fn possible(blueprint: &Blueprint, capacity: u64, peers: usize) -> Re
 
 fn reserve_in(file: &OwnedFd, geometry: &Geometry, range: Range<u64>) -> Result<(), Error> {
     let end = range.end.min(geometry.body_len.next_multiple_of(PAGE_BYTES));
-    sys::reserve(file, geometry.body + range.start..geometry.body + end)
+    memory::commit(file, geometry.body + range.start..geometry.body + end)
+}
+
+/// Checks that what exists was made with the option that the caller asks for.
+pub(crate) fn agree(option: &'static str, found: u64, expected: u64) -> Result<(), Mismatch> {
+    if found == expected { Ok(()) } else { Err(Mismatch::Option { option, found, expected }) }
 }
 
 /// Opens something named, or creates it; whoever finds that somebody was faster with the one does the other.

@@ -8,6 +8,7 @@ use crate::error::{Error, Mismatch};
 use crate::fork::Epoch;
 use crate::header::Geometry;
 use crate::mapping::Mapping;
+use crate::memory;
 use crate::queue::handle;
 use crate::queue::{QueueOptions, SimpleQueue};
 use crate::segment::{self, Segment};
@@ -92,7 +93,7 @@ impl QueueOptions {
     /// [`Error::Capacity`], [`Error::Peers`].
     pub fn shmem_size<T: Pod>(self) -> Result<usize, Error> {
         let geometry = segment::possible(&handle::blueprint::<T>(), self.slots()?, self.peers)?;
-        usize::try_from(geometry.total).map_err(|_| Error::NoMemory { bytes: geometry.total })
+        Ok(geometry.total as usize) // which `geometry` has seen to fit
     }
 
     /// Makes a queue in memory of the caller's, and keeps it. What the memory held is overwritten.
@@ -133,7 +134,7 @@ impl QueueOptions {
             });
         }
         // The crate that made the file has not reserved its pages.
-        sys::reserve(&adopted.file, 0..geometry.total)?;
+        memory::commit(&adopted.file, 0..geometry.total)?;
         let Adopted { map, file, name, name_stays, .. } = adopted;
         let init = |body| handle::init::<T>(body, slots);
         let exists = || {

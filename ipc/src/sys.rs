@@ -3,12 +3,13 @@
 //! A call that the kernel may interrupt is repeated.
 
 use crate::error::Error;
+use crate::memory;
 use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, FcntlArg, OFlag, SealFlag};
 use nix::sys::memfd::MFdFlags;
 use nix::sys::mman::{self, MapFlags, ProtFlags};
 use nix::sys::stat::Mode;
 use rustix::thread::{self, MembarrierCommand, futex};
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::fs::File;
 use std::io::{self, BufRead};
 use std::num::NonZeroUsize;
@@ -30,9 +31,17 @@ const PROC: &str = "/proc/thread-self";
 // --- files -----------------------------------------------------------------------------------------------------
 
 /// A new anonymous file in memory, empty.
-pub(crate) fn anonymous_file() -> Result<OwnedFd, Error> {
+///
+/// It can never be executed, which a machine may demand (`vm.memfd_noexec=2`). Kernels before 6.3 know
+/// neither the demand nor the flag.
+pub(crate) fn anonymous_file(name: &CStr) -> Result<OwnedFd, Error> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    nix::sys::memfd::memfd_create(c"skep", flags).map_err(|e| Error::os("memfd_create", e))
+    let no_exec = MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
+    match nix::sys::memfd::memfd_create(name, flags | no_exec) {
+        Err(nix::Error::EINVAL) => nix::sys::memfd::memfd_create(name, flags),
+        made => made,
+    }
+    .map_err(|e| Error::os("memfd_create", e))
 }
 
 /// A new file in `/dev/shm` that has no name yet, mode 0600, empty.
@@ -42,53 +51,55 @@ pub(crate) fn unnamed_file() -> Result<OwnedFd, Error> {
         .map_err(|e| Error::os("open O_TMPFILE in /dev/shm", e))
 }
 
-/// Makes the file so long, without memory behind it: none of it may be touched before it is [reserved](reserve).
-pub(crate) fn set_length(file: &OwnedFd, bytes: u64) -> Result<(), Error> {
-    let length = i64::try_from(bytes).map_err(|_| Error::NoMemory { bytes })?;
-    nix::unistd::ftruncate(file, length).map_err(|e| Error::os("ftruncate", e))
-}
-
-/// Makes the file at least as long as the range and reserves every page of it, so that a full memory is an error now and not a SIGBUS later.
+/// Makes the file so long, without memory behind it: none of it may be touched before it is
+/// [committed](crate::memory::commit).
 ///
-/// An anonymous file has no limit of its own: asked for more than there is, the kernel would kill a process to find it. So
-/// what the machine and the control group say is available is looked at first.
-pub(crate) fn reserve(file: &OwnedFd, range: Range<u64>) -> Result<(), Error> {
-    let bytes = range.end - range.start;
-    if bytes >= WORTH_A_LOOK && available_memory().is_some_and(|available| bytes > available) {
-        return Err(Error::NoMemory { bytes });
-    }
-    let signed = |n: u64| i64::try_from(n).map_err(|_| Error::NoMemory { bytes });
-    let (start, length) = (signed(range.start)?, signed(bytes)?);
-    loop {
-        match nix::fcntl::fallocate(file, FallocateFlags::empty(), start, length) {
-            Ok(()) => return Ok(()),
-            Err(nix::Error::EINTR) => continue,
-            Err(nix::Error::ENOSPC | nix::Error::ENOMEM | nix::Error::EFBIG) => {
-                return Err(Error::NoMemory { bytes });
-            }
-            Err(e) => return Err(Error::os("fallocate", e)),
-        }
-    }
+/// # Errors
+/// `EFBIG` if it cannot be so long. Beyond `ulimit -f` a signal comes instead.
+pub(crate) fn set_length(file: &OwnedFd, bytes: u64) -> Result<(), nix::Error> {
+    nix::unistd::ftruncate(file, i64::try_from(bytes).map_err(|_| nix::Error::EFBIG)?)
 }
 
-/// Below this a reservation is made without a look at what is available.
-const WORTH_A_LOOK: u64 = 1 << 20;
+/// Has the kernel commit memory for a range of a file, which is at least so long then.
+pub(crate) fn fallocate(file: BorrowedFd<'_>, range: Range<u64>) -> Result<(), nix::Error> {
+    let signed = |n: u64| i64::try_from(n).map_err(|_| nix::Error::EFBIG);
+    let (start, length) = (signed(range.start)?, signed(range.end.saturating_sub(range.start))?);
+    nix::fcntl::fallocate(file, FallocateFlags::empty(), start, length)
+}
 
-/// How many bytes may be allocated without harm, as far as the kernel tells.
-fn available_memory() -> Option<u64> {
-    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let machine = line.trim().trim_end_matches(" kB").parse::<u64>().ok()?.saturating_mul(1024);
-    // In a container its own group is mounted there, in version 2 or 1.
-    let group = [
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ]
-    .iter()
-    .filter_map(|(limit, usage)| Some(number(limit)?.saturating_sub(number(usage)?)))
-    .min();
-    Some(machine.min(group.unwrap_or(u64::MAX)))
+/// The free bytes of the file system that a file is in; `None` if that has no limit.
+pub(crate) fn free_in_file_system(file: BorrowedFd<'_>) -> Option<u64> {
+    let facts = nix::sys::statvfs::fstatvfs(file).ok()?;
+    (facts.blocks() > 0).then(|| facts.blocks_available().saturating_mul(facts.fragment_size()))
+}
+
+/// A text of the kernel's or of a test's, such as those under `/proc`.
+pub(crate) fn read_text(path: &Path) -> Option<String> {
+    std::fs::read_to_string(path).ok()
+}
+
+/// What a process may use.
+#[derive(Clone, Copy)]
+pub(crate) enum Limit {
+    /// The length of a file (`ulimit -f`).
+    FileSize,
+    /// What is mapped in all (`ulimit -v`).
+    AddressSpace,
+}
+
+/// This process's limit in bytes; `None` if there is none.
+pub(crate) fn limit(which: Limit) -> Option<u64> {
+    rustix::process::getrlimit(match which {
+        Limit::FileSize => rustix::process::Resource::Fsize,
+        Limit::AddressSpace => rustix::process::Resource::As,
+    })
+    .current
+}
+
+/// How many bytes this process has mapped.
+pub(crate) fn mapped_bytes() -> Option<u64> {
+    let pages = read_text(&Path::new(PROC).join("statm"))?.split(' ').next()?.parse::<u64>().ok()?;
+    pages.checked_mul(page_size() as u64)
 }
 
 /// Says how mapped memory will be used. `bytes` at `base`, whole pages, are mapped.
@@ -173,6 +184,7 @@ pub(crate) struct FileFacts {
     pub(crate) bytes: u64,
     pub(crate) owner: u32,
     pub(crate) is_regular: bool,
+    pub(crate) access: Access,
     #[cfg(feature = "shared_memory")]
     pub(crate) identity: FileId,
 }
@@ -200,14 +212,35 @@ pub(crate) fn set_offset(fd: BorrowedFd<'_>, offset: i64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Size, owner and type of a file.
+/// How processes get hold of a file.
+pub(crate) enum Access {
+    /// It is anonymous: by its descriptor.
+    Descriptor { can_shrink: bool },
+    /// It has a name, or had one: by that, as its permissions allow.
+    Name { mode: u32 },
+}
+
+fn access(file: &OwnedFd, mode: u32) -> Result<Access, Error> {
+    let target =
+        std::fs::read_link(proc_path(file)?).map_err(|e| Error::os("readlink /proc/thread-self/fd", e))?;
+    if !target.as_os_str().as_encoded_bytes().starts_with(b"/memfd:") {
+        return Ok(Access::Name { mode });
+    }
+    let seals =
+        nix::fcntl::fcntl(file, FcntlArg::F_GET_SEALS).map_err(|e| Error::os("fcntl F_GET_SEALS", e))?;
+    let can_shrink = !SealFlag::from_bits_retain(seals).contains(SealFlag::F_SEAL_SHRINK);
+    Ok(Access::Descriptor { can_shrink })
+}
+
+/// Size, owner, type and access of a file.
 pub(crate) fn file_facts(file: &OwnedFd) -> Result<FileFacts, Error> {
-    let file = File::from(file.try_clone().map_err(|e| Error::os("dup", e))?);
-    let meta = file.metadata().map_err(|e| Error::os("fstat", e))?;
+    let meta = File::from(file.try_clone().map_err(|e| Error::os("dup", e))?).metadata();
+    let meta = meta.map_err(|e| Error::os("fstat", e))?;
     Ok(FileFacts {
         bytes: meta.len(),
         owner: meta.uid(),
         is_regular: meta.is_file(),
+        access: access(file, meta.mode() & 0o7777)?,
         #[cfg(feature = "shared_memory")]
         identity: (meta.dev(), meta.ino()),
     })
@@ -462,8 +495,8 @@ pub(crate) fn page_wiped_on_fork() -> Result<NonNull<AtomicU32>, Error> {
     let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
     let flags = MapFlags::MAP_PRIVATE;
     // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nothing that exists.
-    let page =
-        unsafe { mman::mmap_anonymous(None, length, protection, flags) }.map_err(|e| Error::os("mmap", e))?;
+    let page = unsafe { mman::mmap_anonymous(None, length, protection, flags) }
+        .map_err(|e| memory::unmapped("mmap", length.get() as u64, e))?;
     // SAFETY: exactly the page that was mapped in the line above.
     unsafe { madvise_wipe_on_fork(page, length.get()) }?;
     Ok(page.cast())
@@ -502,7 +535,8 @@ pub(crate) fn map_twice(
     offset: i64,
     bytes: NonZeroUsize,
 ) -> Result<NonNull<u8>, Error> {
-    let both = bytes.checked_mul(TWO).ok_or(Error::NoMemory { bytes: u64::MAX })?;
+    let unmapped = |error| memory::unmapped("mmap", 2 * bytes.get() as u64, error);
+    let both = bytes.checked_mul(TWO).ok_or_else(|| unmapped(nix::Error::ENOMEM))?;
     // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nothing that exists.
     let base = unsafe {
         mman::mmap_anonymous(
@@ -512,7 +546,7 @@ pub(crate) fn map_twice(
             MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE,
         )
     }
-    .map_err(|e| Error::os("mmap to reserve addresses", e))?;
+    .map_err(unmapped)?;
     let (access, flags) =
         (ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED | MapFlags::MAP_FIXED);
     for address in [base.addr(), base.addr().saturating_add(bytes.get())] {
@@ -520,7 +554,7 @@ pub(crate) fn map_twice(
         if let Err(e) = unsafe { mman::mmap(Some(address), bytes, access, flags, file, offset) } {
             // SAFETY: the reservation of above, of which nobody has heard yet.
             unsafe { unmap_twice(base.cast(), bytes) };
-            return Err(Error::os("mmap", e));
+            return Err(unmapped(e));
         }
     }
     Ok(base.cast())

@@ -172,7 +172,8 @@ impl Core {
             Ok((items, has_handles)) => {
                 let mut outcome = Outcome::take(ticket.task, results, has_handles.then_some(&self.arena));
                 // A worker stops early when there is no room even for the error of an item.
-                (items..ticket.count).for_each(|_| outcome.push_error(TaskError::NoMemory));
+                let no_room = || TaskError::no_memory("the worker had none, not even for an error");
+                (items..ticket.count).for_each(|_| outcome.push_error(no_room()));
                 Ok(outcome)
             }
             Err(e) => Err(TaskError::ResultNotDecoded { reason: format!("reading the spill file: {e}") }),

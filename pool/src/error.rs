@@ -149,8 +149,11 @@ pub enum TaskError {
         limit: u64,
     },
     /// There was no memory for the argument or result.
-    #[error("no shared memory for the argument or result")]
-    NoMemory,
+    #[error("no shared memory for the argument or result: {reason}")]
+    NoMemory {
+        /// What there is too little of, as [`skep_ipc::Shortage`] says it.
+        reason: String,
+    },
     /// The time was over before the task had a result. It was submitted, and goes on; its result is
     /// dropped when it comes.
     #[error("timed out: the task has no result yet, and goes on")]
@@ -324,6 +327,12 @@ pub enum PoolError {
         /// What the kernel said.
         source: io::Error,
     },
+}
+
+impl TaskError {
+    pub(crate) fn no_memory(short: impl fmt::Display) -> TaskError {
+        TaskError::NoMemory { reason: short.to_string() }
+    }
 }
 
 impl fmt::Debug for PoolError {

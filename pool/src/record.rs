@@ -105,7 +105,7 @@ impl Table {
 
     /// Parent, record FREE: lays a task into it.
     pub(crate) fn write_task(&self, index: u32, work: Work, arguments: &[u8]) -> Result<(), TaskError> {
-        let record = self.record(index).ok_or(TaskError::NoMemory)?;
+        let record = self.record(index).ok_or_else(|| TaskError::no_memory("the pool has no such record"))?;
         self.stream(record, index, Side::Arguments).write(0, arguments).inspect_err(|_| {
             // Half of it may be there, and no length says so.
             self.spill.release(index, Side::Arguments);

@@ -79,7 +79,7 @@ impl Caller<'_> {
     ) -> Result<Vec<R>, MapError> {
         let chunk = self.chunk(input.len(), chunk);
         let results = self.core.arena().slice_unfilled::<R>(input.len().div_ceil(chunk));
-        let results = results.map_err(|_| TaskError::NoMemory)?;
+        let results = results.map_err(TaskError::no_memory)?;
         self.run(task, input, chunk, &raw const results[..])?;
         Ok(results.to_vec())
     }
@@ -116,7 +116,7 @@ impl Caller<'_> {
         let output_at = arena.offset_of(output).ok_or(TaskError::NotInArena)?;
         let count = input.len().div_ceil(chunk);
         let control = arena.slice_zeroed::<u64>(chunks::HEAD.saturating_add(count));
-        let control = control.map_err(|_| TaskError::NoMemory)?;
+        let control = control.map_err(TaskError::no_memory)?;
         let control_at = arena.offset_of(&raw const control[..]).ok_or_else(corrupt)?;
         let call = SliceCall {
             caller: self,

@@ -12,13 +12,13 @@
 //!
 //! Byte `n` of a stream lies at offset `n` of its window (the first few lie in the record instead). Pages come into being when
 //! they are written, and are given back when the record is free again. Memory that is not there is an error and never a
-//! SIGBUS: `pwrite` reports it, and what is mapped is reserved first.
+//! signal: each write asks first, as everything does that commits shared memory (`skep_ipc::memory`), and what is mapped is
+//! committed first.
 
 use crate::error::{PoolError, TaskError};
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, SeekFrom};
+use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
-use rustix::process::{Resource, getrlimit};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The bytes of one window.
@@ -40,18 +40,8 @@ pub(crate) struct Spill(OwnedFd);
 impl Spill {
     pub(crate) fn create(records: u32) -> Result<Spill, PoolError> {
         let bytes = 2 * u64::from(records) * WINDOW;
-        // Beyond the limit every write would be a fatal SIGXFSZ.
-        if getrlimit(Resource::Fsize).current.is_some_and(|limit| limit < bytes) {
-            let call = "making the spill file, which is sparse, under a file size limit (ulimit -f): lift it";
-            return Err(PoolError::Os { call, source: Errno::FBIG.into() });
-        }
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let file = rustix::fs::memfd_create("skep-spill", flags)
-            .map_err(PoolError::os("memfd_create for the spill file"))?;
-        rustix::fs::ftruncate(&file, bytes).map_err(PoolError::os("ftruncate of the spill file"))?;
-        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
-            .map_err(PoolError::os("sealing the spill file"))?;
-        Ok(Spill(file))
+        // The file is sparse. Beyond the file size limit every write would be a fatal SIGXFSZ.
+        Ok(Spill(skep_ipc::memory::anonymous_file(c"skep-spill", bytes)?))
     }
 
     pub(crate) fn from_fd(file: OwnedFd) -> Spill {
@@ -61,13 +51,19 @@ impl Spill {
     pub(crate) fn write(&self, record: u32, side: Side, at: u64, mut bytes: &[u8]) -> Result<(), TaskError> {
         let mut offset = window(record, side) + at;
         while !bytes.is_empty() {
-            match rustix::io::pwrite(&self.0, bytes, offset) {
+            let left = bytes.len() as u64;
+            let room = skep_ipc::memory::ask(left, offset + left).map_err(TaskError::no_memory)?;
+            let piece = &bytes[..left.min(room) as usize];
+            match rustix::io::pwrite(&self.0, piece, offset) {
                 Ok(written) if written > 0 => {
                     bytes = &bytes[written..];
                     offset += written as u64;
                 }
                 Err(Errno::INTR) => {}
-                _ => return Err(TaskError::NoMemory),
+                Err(e) => return Err(TaskError::no_memory(e)),
+                Ok(_) => {
+                    return Err(TaskError::no_memory("the kernel writes nothing more to the spill file"));
+                }
             }
         }
         Ok(())
@@ -149,17 +145,19 @@ impl MappedWindow<'_> {
             Some(piece) if end <= piece.len() as u64 => piece,
             _ => {
                 let offset = window(self.record, Side::Results);
+                let mapped = self.len();
                 let reserve = |length| {
-                    rustix::fs::fallocate(&self.spill.0, FallocateFlags::empty(), offset, length)
-                        .map(|()| length)
+                    // What is mapped is committed already.
+                    skep_ipc::memory::commit(&self.spill.0, offset + mapped..offset + length).map(|()| length)
                 };
                 // Where there is no room to spare, what is needed may still fit. A stream's limit is below a window's length.
                 let length = reserve(end.next_power_of_two().max(FIRST_PIECE))
                     .or_else(|_| reserve(end))
-                    .map_err(|_| TaskError::NoMemory)?;
+                    .map_err(TaskError::no_memory)?;
                 self.piece = None;
                 let piece = MmapOptions::new().offset(offset).len(length as usize).map_raw(&self.spill.0);
-                self.piece.insert(piece.map_err(|_| TaskError::NoMemory)?)
+                let unmapped = |e| skep_ipc::memory::unmapped("mmap of the spill file", length, e);
+                self.piece.insert(piece.map_err(unmapped).map_err(TaskError::no_memory)?)
             }
         };
         // SAFETY: `at + len` lies within the piece, whose pages are reserved and cannot be cut off (sealed); the record is this

@@ -322,7 +322,9 @@ fn chunks_may_have_large_results() {
 
 fn a_result_without_room_is_its_tasks_error() {
     let pool = pool(1);
-    assert_eq!(pool.apply(zeroes_without_room, 100_000), Err(TaskError::NoMemory));
+    let refused = pool.apply(zeroes_without_room, 100_000);
+    let is_told = |reason: &str| reason.contains("ulimit -f");
+    assert!(matches!(&refused, Err(TaskError::NoMemory { reason }) if is_told(reason)), "{refused:?}");
     assert_eq!(pool.apply(zeroes_without_room, 100), Ok(vec![0; 100]));
     assert_eq!(pool.stats().workers_lost, 0);
 }
@@ -330,8 +332,11 @@ fn a_result_without_room_is_its_tasks_error() {
 fn what_was_half_written_is_given_back() {
     use crate::support::{printed, program, this_program};
     let said = printed(program(&this_program(), "half-written", &[]));
-    let refused = TaskError::NoMemory;
-    assert_eq!(said, format!("argument: Err({refused}), 0 MiB; result: Err({refused}), 0 MiB"));
+    let is_told =
+        |what: &str| said.contains(&format!("{what}: Err(no shared memory for the argument or result:"));
+    assert!(is_told("argument") && is_told("result"), "{said}");
+    assert_eq!(said.matches("ulimit -f").count(), 2, "{said}");
+    assert_eq!(said.matches(", 0 MiB").count(), 2, "{said}");
 }
 
 fn a_panic_is_its_tasks_error_with_message_and_place() {

@@ -100,7 +100,7 @@ impl<S: Shareable + ?Sized> ShmBox<S> {
         // The block is the references' now; if not, dropping `self` frees it.
         match core.share(self.owned.block()) {
             Some(reference) => Ok(ShmArc::new(core, reference, data, len)),
-            None => Err(AllocError::Full { bytes: core.plan().block_bytes(0) }),
+            None => Err(core.why_full(core.plan().block_bytes(0))),
         }
     }
 

@@ -3,12 +3,13 @@
 use super::blocks::Blocks;
 use super::blocks::{Block, Found};
 use super::cache::Cache;
+use super::error::AllocError;
 use super::ground::Ground;
 use super::hints::{CHUNK, Hints};
 use super::layout::{Control, Plan};
 use super::sharing::Uncounted;
 use super::word::{MAX_ORDER, Phase};
-use crate::error::Error;
+use crate::error::{Error, Shortage};
 use crate::peer;
 use crate::segment::{Member, Segment};
 use crate::wait::{Until, wait};
@@ -32,6 +33,8 @@ pub(crate) struct Core {
     cache: Cache,
     /// One count at a time is changed (invariant 3 of `sharing.rs`), by whatever thread.
     counting: Mutex<()>,
+    /// Why the arena could not grow when it last had to.
+    short: Mutex<Option<Shortage>>,
     /// Whether a block may name this participant that none of its handles has.
     has_sent: AtomicBool,
     member: Member,
@@ -55,6 +58,7 @@ impl Core {
             memory,
             cache: Cache::new(),
             counting: Mutex::new(()),
+            short: Mutex::new(None),
             has_sent: AtomicBool::new(false),
             member,
             ground,
@@ -208,7 +212,14 @@ impl Core {
         let reserve = |start, end| {
             plan.stretch(start, end).into_iter().try_for_each(|range| self.segment().reserve(range))
         };
-        while let Some(Ok((start, end))) = extent.grow(&self.blocks, seen, self.ground.step(), reserve) {
+        loop {
+            let (start, end) = match extent.grow(&self.blocks, seen, self.ground.step(), reserve)? {
+                Ok(added) => added,
+                Err(error) => {
+                    self.keep_shortage(error);
+                    return None;
+                }
+            };
             self.blocks.walk_from(start, end, |index, word| {
                 if word.is(Phase::Free) {
                     self.ground.hint(Found { index, word });
@@ -220,7 +231,33 @@ impl Core {
             }
             seen = end;
         }
-        None
+    }
+
+    #[cold]
+    fn keep_shortage(&self, error: Error) {
+        let short = match error {
+            Error::NoMemory { short, .. } => Some(short),
+            _ => None,
+        };
+        *self.short.lock().unwrap_or_else(PoisonError::into_inner) = short;
+    }
+
+    /// What an arena that may still grow is short of; `None` if it is full because it has grown as far
+    /// as it may.
+    #[cold]
+    pub(crate) fn shortage(&self) -> Option<Shortage> {
+        let may_grow = self.ground.end() < self.plan().granules;
+        let short = self.short.lock().unwrap_or_else(PoisonError::into_inner);
+        short.filter(|_| may_grow)
+    }
+
+    /// Why there is no block for so many bytes.
+    #[cold]
+    pub(crate) fn why_full(&self, bytes: usize) -> AllocError {
+        match self.shortage() {
+            Some(short) => AllocError::NoMemory { bytes, short },
+            None => AllocError::Full { bytes },
+        }
     }
 
     /// Keeps so much of a block of mine, and gives the rest back.

@@ -51,10 +51,11 @@ impl<S: Shareable + ?Sized> ShmArc<S> {
         if !self.core.is_own() {
             return Err(AllocError::Forked);
         }
-        let full = AllocError::Full { bytes: self.core.plan().block_bytes(0) };
+        let bytes = self.core.plan().block_bytes(0);
         match self.core.refer_again(self.data) {
             Ok(Some(reference)) => Ok(ShmArc::new(self.core.leaf(), reference, self.data, self.len)),
-            Ok(None) | Err(Uncounted::TooMany) => Err(full),
+            Ok(None) => Err(self.core.why_full(bytes)),
+            Err(Uncounted::TooMany) => Err(AllocError::Full { bytes }),
             Err(Uncounted::Corrupt) => Err(AllocError::Corrupt),
         }
     }

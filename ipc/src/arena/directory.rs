@@ -226,7 +226,7 @@ pub(crate) fn create(core: &Core, name: &str, item: u64, capacity: u64) -> Resul
     let impossible = || Error::Capacity { capacity: capacity as usize, max: max() };
     let (bytes, _) = block_len(capacity, ground.segment().max_peers()).ok_or_else(impossible)?;
     let order = ground.plan().order(bytes, LINE).ok_or_else(impossible)?;
-    let block = core.allocate(order).ok_or(Error::NoMemory { bytes: bytes as u64 })?;
+    let block = core.allocate(order).ok_or_else(|| core.why_full(bytes))?;
     build(core, block, Title { capacity, item, name_len: name.len() as u64, name: padded(name) });
     match publish(core, block, name, item) {
         Ok(()) => Ok(Place { index: block.index, capacity }),

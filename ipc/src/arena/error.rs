@@ -1,6 +1,6 @@
 //! What can go wrong with an arena and what is in it.
 
-use crate::error::Error;
+use crate::error::{Error, Shortage};
 
 /// Why there is no block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -13,6 +13,14 @@ pub enum AllocError {
     Full {
         /// What was asked for.
         bytes: usize,
+    },
+    /// There is no free block that is large enough, and no memory by which the arena could grow.
+    #[error("no memory for the arena to grow by, for a block of {bytes} bytes: {short}")]
+    NoMemory {
+        /// What was asked for.
+        bytes: usize,
+        /// What there is too little of.
+        short: Shortage,
     },
     /// There never can be one.
     #[error("{bytes} bytes are more than the arena's largest block, which has {largest}: create it larger")]
@@ -166,6 +174,9 @@ pub enum EncodeError {
         /// The most that the arena can give at once.
         largest: usize,
     },
+    /// The arena has no room for it, and there is no memory by which it could grow.
+    #[error("no memory for the arena to grow by: {0}")]
+    NoMemory(Box<Shortage>),
     /// The arena has no room for it now.
     #[error("the arena is full")]
     Full {
@@ -212,8 +223,9 @@ impl From<AllocError> for Error {
     fn from(error: AllocError) -> Self {
         match error {
             AllocError::Full { bytes } | AllocError::TooLarge { bytes, .. } => {
-                Error::NoMemory { bytes: bytes as u64 }
+                Error::NoMemory { bytes: bytes as u64, short: Shortage::Arena }
             }
+            AllocError::NoMemory { bytes, short } => Error::NoMemory { bytes: bytes as u64, short },
             AllocError::Alignment { .. } => {
                 Error::Setup("an arena's blocks are aligned to a power of two up to a page of 4096 bytes")
             }

@@ -12,7 +12,7 @@ use super::string::ShmString;
 use super::vec::ShmVec;
 use super::word::{MAX_PEERS, Phase, Word};
 use crate::error::Error;
-use crate::segment::{Segment, open_or_create};
+use crate::segment::{Segment, agree, open_or_create};
 use crate::sync::biased::{Root, Shared};
 use crate::sync::{AtomicU64, Relaxed};
 use crate::sys::{self, Advice};
@@ -146,12 +146,8 @@ impl ArenaOptions {
         self.build(name, Custody::Everybody, furnish)
     }
 
-    fn build<H>(
-        self,
-        name: Option<&str>,
-        custody: Custody,
-        furnish: impl FnOnce(Arena) -> Result<H, Error>,
-    ) -> Result<H, Error> {
+    /// The plan, and how many granules it begins with, and grows by.
+    fn plan(&self) -> Result<(Plan, u32, u32), Error> {
         let limit = self.limit.unwrap_or(self.bytes).max(self.bytes);
         if !self.smallest.is_power_of_two() || !(64..=4096).contains(&self.smallest) {
             return Err(Error::Setup("an arena's smallest block is a power of two from 64 to 4096 bytes"));
@@ -169,6 +165,29 @@ impl ArenaOptions {
             Some(bytes) => Plan::new(self.smallest, bytes).ok_or_else(impossible)?.granules,
             None => first,
         };
+        Ok((plan, first, step))
+    }
+
+    /// Checks that an arena was made with these options, in what stays as it was made.
+    fn agree(&self, arena: &Arena) -> Result<(), Error> {
+        let (plan, _, step) = self.plan()?;
+        let ground = arena.core.ground();
+        let bytes = |granules: u32, plan: Plan| u64::from(granules) << plan.shift;
+        agree("smallest block", 1 << ground.plan().shift, 1 << plan.shift)?;
+        agree("limit in bytes", arena.limit(), bytes(plan.granules, plan))?;
+        if step < plan.granules {
+            agree("stretch in bytes", bytes(ground.step(), ground.plan()), bytes(step, plan))?;
+        }
+        Ok(ground.segment().agree_on_peers(self.peers)?)
+    }
+
+    fn build<H>(
+        self,
+        name: Option<&str>,
+        custody: Custody,
+        furnish: impl FnOnce(Arena) -> Result<H, Error>,
+    ) -> Result<H, Error> {
+        let (plan, first, step) = self.plan()?;
         let [words, memory] = plan.stretch(0, first);
         let ranges = [0..plan.words(), words, memory];
         let is_private = matches!(custody, Custody::Mine(_));
@@ -233,9 +252,18 @@ impl Arena {
     /// Opens the arena of that name, or makes it as the options say.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and [`ArenaOptions::create`].
+    /// [`Mismatch::Option`] if there is one with another smallest block, limit, stretch or number of
+    /// participants: [`open`](Self::open) takes it as it is. Other errors are those of
+    /// [`open`](Self::open) and [`ArenaOptions::create`].
+    ///
+    /// [`Mismatch::Option`]: crate::Mismatch::Option
     pub fn open_or_create(name: &str, options: ArenaOptions) -> Result<Self, Error> {
-        open_or_create(|| Arena::open(name), || options.create(name))
+        let open = || {
+            let arena = Arena::open(name)?;
+            options.agree(&arena)?;
+            Ok(arena)
+        };
+        open_or_create(open, || options.create(name))
     }
 
     /// Opens the arena behind a descriptor that another process passed on ([`AsFd`]).

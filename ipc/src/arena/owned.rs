@@ -44,7 +44,7 @@ impl Owned {
             bytes.and_then(|bytes| core.plan().order(bytes, align)).ok_or_else(|| too_large(core, bytes))?;
         let block =
             core.allocate(order).or_else(|| core.allocate_until(order, Until::after(patience?), || false));
-        let full = || AllocError::Full { bytes: bytes.unwrap_or(usize::MAX) };
+        let full = || core.why_full(bytes.unwrap_or(usize::MAX));
         Ok(Owned::new(core.leaf(), block.ok_or_else(full)?))
     }
 

@@ -12,7 +12,7 @@ use crate::error::{Error, GetError, PutError};
 use crate::peer::{Entry, vacate};
 use crate::queue::leasing::Delivery;
 use crate::queue::port::Port;
-use crate::segment::open_or_create;
+use crate::segment::{agree, open_or_create};
 use crate::sync::biased::Leaf;
 use crate::sync::{SeqCst, fence};
 use crate::wait::{Until, WaitWord};
@@ -167,7 +167,10 @@ impl<T> Queue<T> {
     /// Joins the queue of that name, or makes it: so programs that share it may start in any order.
     ///
     /// # Errors
-    /// As [`open`](Self::open) and [`create`](Self::create).
+    /// [`Mismatch::Option`] if there is one with another number of slots: [`open`](Self::open) takes it as
+    /// it is. Other errors are those of [`open`](Self::open) and [`create`](Self::create).
+    ///
+    /// [`Mismatch::Option`]: crate::Mismatch::Option
     pub fn open_or_create(name: &str, capacity: usize) -> Result<Self, Error> {
         // An arena of that name may have no such queue yet: that of a program's own, for one.
         let open = || Queue::open_or_create_in(&Arena::open(name)?, MAIN, capacity);
@@ -214,9 +217,19 @@ impl<T> Queue<T> {
     /// Joins the queue of that name in an arena, or makes it.
     ///
     /// # Errors
-    /// As [`open_in`](Self::open_in) and [`create_in`](Self::create_in).
+    /// [`Mismatch::Option`] if there is one with another number of slots: [`open_in`](Self::open_in) takes
+    /// it as it is. Other errors are those of [`open_in`](Self::open_in) and
+    /// [`create_in`](Self::create_in).
+    ///
+    /// [`Mismatch::Option`]: crate::Mismatch::Option
     pub fn open_or_create_in(arena: &Arena, name: &str, capacity: usize) -> Result<Self, Error> {
-        open_or_create(|| Queue::open_in(arena, name), || Queue::create_in(arena, name, capacity))
+        let slots = slots(capacity)?;
+        let open = || {
+            let queue = Queue::open_in(arena, name)?;
+            agree("number of slots", queue.capacity() as u64, slots)?;
+            Ok(queue)
+        };
+        open_or_create(open, || Queue::create_in(arena, name, capacity))
     }
 
     /// Makes another participant.
@@ -329,7 +342,15 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
         let packed = match Packed::new(core, &value, self.hint.get(), until, || self.is_closed()) {
             Ok(packed) => packed,
             Err(EncodeError::Full { .. }) if self.is_closed() => return Err(SendValueError::Closed(value)),
-            Err(EncodeError::Full { .. }) => return Err(SendValueError::Full(value)),
+            Err(EncodeError::Full { .. }) => {
+                return Err(match core.shortage() {
+                    Some(short) => {
+                        let reason = EncodeError::NoMemory(Box::new(short));
+                        SendValueError::NotEncoded { value, reason }
+                    }
+                    None => SendValueError::Full(value),
+                });
+            }
             Err(reason) => return Err(SendValueError::NotEncoded { value, reason }),
         };
         if let Err(reason) = self.check(&packed, &value) {

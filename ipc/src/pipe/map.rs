@@ -84,10 +84,8 @@ unsafe impl Sync for Mirror {}
 
 impl Mirror {
     fn map(segment: &Segment, offset: u64, bytes: u64) -> Result<Self, Error> {
-        let no_memory = Error::NoMemory { bytes };
-        let offset = i64::try_from(offset);
-        let length = usize::try_from(bytes).ok().and_then(NonZeroUsize::new);
-        let (Ok(offset), Some(length)) = (offset, length) else { return Err(no_memory) };
+        let offset = i64::try_from(offset).map_err(|_| Error::Corrupt)?;
+        let length = usize::try_from(bytes).ok().and_then(NonZeroUsize::new).ok_or(Error::Corrupt)?;
         let base = segment.with_file(|file| sys::map_twice(file.as_fd(), offset, length))?;
         Ok(Mirror { base, bytes: length })
     }

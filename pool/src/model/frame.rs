@@ -96,7 +96,7 @@ pub(crate) fn each_entry(end: u64, mut read: impl FnMut(u64, &mut [u8]) -> bool,
 /// The error that an error's frame says.
 pub(crate) fn died(of: u8) -> TaskError {
     match of {
-        0 => TaskError::NoMemory,
+        0 => TaskError::no_memory("a model has none"),
         of => TaskError::WorkerDied { task: String::new(), pid: of.into(), cause: Cause::Unknown },
     }
 }

@@ -87,7 +87,7 @@ impl SliceCall<'_> {
                 Runner::Died => {
                     Err(TaskError::WorkerDied { task: String::new(), pid: runner, cause: Cause::Unknown })
                 }
-                Runner::Failed => Err(TaskError::NoMemory),
+                Runner::Failed => Err(TaskError::no_memory("a model has none")),
             },
         )
     }

@@ -13,7 +13,7 @@ pub(crate) struct Spill;
 
 impl Spill {
     pub(crate) fn write(&self, _record: u32, _side: Side, _at: u64, bytes: &[u8]) -> Result<(), TaskError> {
-        if bytes.is_empty() { Ok(()) } else { Err(TaskError::NoMemory) }
+        if bytes.is_empty() { Ok(()) } else { Err(TaskError::no_memory("a model has none")) }
     }
 
     pub(crate) fn read(&self, _record: u32, _side: Side, _at: u64, into: &mut [u8]) -> Result<(), Errno> {
