@@ -16,7 +16,7 @@ fn named_pipes_are_created_once_and_found_by_name() {
     assert!(matches!(Pipe::open(&name), Err(Error::NotFound { .. })));
     let mut sender = Pipe::create(&name, 10_000).unwrap().sender().unwrap();
     assert!(matches!(Pipe::create(&name, 10), Err(Error::Exists { .. })));
-    let opened = Pipe::open_or_create(&name, 10).unwrap();
+    let opened = Pipe::open_or_create(&name, 10_001).unwrap();
     assert_eq!(opened.capacity(), 16384 - 8);
     sender.send(b"by name").unwrap();
     Pipe::unlink(&name).unwrap();

@@ -130,7 +130,7 @@ fn a_named_queue_is_created_once_opened_by_others_and_unlinked() {
     let mut opened = SimpleQueue::<u8>::open(&name).unwrap();
     created.put(7).unwrap();
     assert_eq!(opened.get(), Ok(7));
-    assert_eq!(QueueOptions::new(99).open_or_create::<u8>(&name).unwrap().capacity(), 4);
+    assert_eq!(QueueOptions::new(3).open_or_create::<u8>(&name).unwrap().capacity(), 4);
     SimpleQueue::<u8>::unlink(&name).unwrap();
     assert!(matches!(SimpleQueue::<u8>::unlink(&name), Err(Error::NotFound { .. })));
     opened.put(8).unwrap();
@@ -351,7 +351,7 @@ fn a_segment_of_ones_own_kind_is_shared_by_descriptor() {
     let name = fresh_name("mine");
     let _unlink = Unlink(name.clone());
     let made = Segment::open_or_create(&name, &blueprint, 7, 1).unwrap();
-    let found = Segment::open_or_create(&name, &blueprint, 100, 1).unwrap();
+    let found = Segment::open_or_create(&name, &blueprint, 7, 1).unwrap();
     assert_eq!((made.capacity(), found.capacity()), (7, 7));
     assert!(matches!(Segment::create(&name, &blueprint, 7, 1), Err(Error::Exists { .. })));
     let fd = here.as_fd().try_clone_to_owned().unwrap();

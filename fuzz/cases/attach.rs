@@ -3,7 +3,7 @@
 //! The first byte of an input chooses what the file starts from: nothing (the rest is the file), or a valid object, to which the rest is applied
 //! as a list of writes `{ offset: 3 bytes, value: 8 bytes }`; so the fuzzer gets behind the header's checks.
 
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use skep_ipc::{
     Arena, ArenaOptions, Array, AtomicArray, AtomicValue, Barrier, Condvar, Event, Mutex, Once, Part,
     PartOptions, Pipe, Pod, Queue, QueueOptions, RawArray, RwLock, Semaphore, SemaphoreSetup, ShmArc,
@@ -26,8 +26,10 @@ pub fn run(data: &[u8]) {
         0 => rest.to_vec(),
         image => spoilt(&IMAGES[image - 1], rest),
     };
-    let file = File::from(memfd_create("skep-fuzz", MemfdFlags::CLOEXEC).expect("memory for a few pages"));
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = File::from(memfd_create("skep-fuzz", flags).expect("memory for a few pages"));
     file.write_all_at(&image, 0).expect("memory for a few pages");
+    fcntl_add_seals(&file, SealFlags::SHRINK).expect("a new file"); // without, nothing is attached to
     let file = file.as_fd();
     exercise_queue::<u64>(file);
     exercise_queue::<[u8; 3]>(file);

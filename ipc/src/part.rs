@@ -78,6 +78,12 @@ pub unsafe trait Part: Sized {
     #[doc(hidden)]
     fn mend(place: &mut Place, peer: usize);
 
+    /// Checks that one that was made with `setup` is like this one, in what stays as it was made.
+    #[doc(hidden)]
+    fn agree(&self, _setup: &Self::Setup) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// The participant that this is a handle of.
     #[doc(hidden)]
     fn seat(&self) -> &Arc<Seat>;
@@ -108,13 +114,24 @@ pub unsafe trait Part: Sized {
 
     /// Opens the one of that name, or makes it if there is none.
     ///
+    /// What `setup` says of how one begins, such as a value or free permits, concerns a new one alone.
+    ///
     /// # Errors
-    /// As [`create`](Self::create) and [`open`](Self::open).
+    /// [`Mismatch::Option`] if there is one with another bound of a semaphore or other parties of a
+    /// barrier: [`open`](Self::open) takes it as it is. Other errors are those of
+    /// [`create`](Self::create) and [`open`](Self::open).
+    ///
+    /// [`Mismatch::Option`]: crate::Mismatch::Option
     fn open_or_create(name: &str, setup: Self::Setup) -> Result<Self, Error>
     where
         Self::Setup: Clone,
     {
-        open_or_create(|| Self::open(name), || Self::create(name, setup.clone()))
+        let open = || {
+            let part = Self::open(name)?;
+            part.agree(&setup)?;
+            Ok(part)
+        };
+        open_or_create(open, || Self::create(name, setup.clone()))
     }
 
     /// Opens the one behind a descriptor that another process passed on.

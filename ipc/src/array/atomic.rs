@@ -3,7 +3,7 @@
 use super::items::Items;
 use crate::error::Error;
 use crate::header::Kind;
-use crate::segment::{Segment, open_or_create};
+use crate::segment::{Segment, agree, open_or_create};
 use bytemuck::Pod;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -128,12 +128,20 @@ impl<A: AtomicItem> AtomicArray<A> {
         Items::open(name, KIND).map(AtomicArray)
     }
 
-    /// Opens the array of that name, whatever its length, or makes it with `len` zeroes if there is none.
+    /// Opens the array of that name, or makes it with `len` zeroes if there is none.
     ///
     /// # Errors
-    /// As [`create`](Self::create) and [`open`](Self::open).
+    /// [`Mismatch::Option`] if there is one of another length: [`open`](Self::open) takes it as it is.
+    /// Other errors are those of [`create`](Self::create) and [`open`](Self::open).
+    ///
+    /// [`Mismatch::Option`]: crate::Mismatch::Option
     pub fn open_or_create(name: &str, len: usize) -> Result<Self, Error> {
-        open_or_create(|| Self::open(name), || Self::create(name, len))
+        let open = || {
+            let array = Self::open(name)?;
+            agree("length", array.len() as u64, len as u64)?;
+            Ok(array)
+        };
+        open_or_create(open, || Self::create(name, len))
     }
 
     /// Opens the array behind a descriptor that another process passed on ([`AsFd`]).

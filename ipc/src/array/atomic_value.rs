@@ -49,6 +49,8 @@ impl<A: AtomicItem> AtomicValue<A> {
 
     /// Opens the value of that name, or makes it if there is none.
     ///
+    /// `value` is what a new one starts with: one that exists keeps its own.
+    ///
     /// # Errors
     /// As [`create`](Self::create) and [`open`](Self::open).
     pub fn open_or_create(name: &str, value: A) -> Result<Self, Error> {

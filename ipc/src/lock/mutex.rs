@@ -116,6 +116,8 @@ impl<T: Pod> Mutex<T> {
 
     /// Opens the mutex of that name, or makes it with this value if there is none.
     ///
+    /// `value` is what a new one starts with: one that exists keeps its own.
+    ///
     /// # Errors
     /// As [`create`](Self::create) and [`open`](Self::open).
     pub fn open_or_create(name: &str, value: T) -> Result<Self, Error> {

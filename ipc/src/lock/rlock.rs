@@ -86,6 +86,8 @@ impl<T: Pod> RLock<T> {
 
     /// Opens the lock of that name, or makes it with this value if there is none.
     ///
+    /// `value` is what a new one starts with: one that exists keeps its own.
+    ///
     /// # Errors
     /// As [`create`](Self::create) and [`open`](Self::open).
     pub fn open_or_create(name: &str, value: T) -> Result<Self, Error> {

@@ -60,6 +60,11 @@ macro_rules! shared_struct {
                 $(<$part as $crate::Part>::mend(place, peer);)+
             }
 
+            fn agree(&self, ($($field,)+): &Self::Setup) -> ::std::result::Result<(), $crate::Error> {
+                $(<$part as $crate::Part>::agree(&self.$field, $field)?;)+
+                Ok(())
+            }
+
             fn seat(&self) -> &::std::sync::Arc<$crate::Seat> {
                 &self.__seat
             }

@@ -7,7 +7,7 @@ use super::receiver::Receiver;
 use super::role::{Role, Side};
 use super::sender::Sender;
 use crate::error::{Error, RecvError, SendError};
-use crate::segment::{Segment, open_or_create};
+use crate::segment::{Segment, agree, open_or_create};
 use crate::sys;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -74,12 +74,22 @@ impl Pipe {
         Pipe::map(Segment::open(name, &BLUEPRINT)?)
     }
 
-    /// Opens the pipe of that name, whatever its capacity, or makes it if there is none.
+    /// Opens the pipe of that name, or makes it if there is none.
     ///
     /// # Errors
-    /// As [`create`](Self::create) and [`open`](Self::open).
+    /// [`Mismatch::Option`] if there is one with another [`capacity`](Self::capacity):
+    /// [`open`](Self::open) takes it as it is. Other errors are those of [`create`](Self::create) and
+    /// [`open`](Self::open).
+    ///
+    /// [`Mismatch::Option`]: crate::Mismatch::Option
     pub fn open_or_create(name: &str, capacity: usize) -> Result<Pipe, Error> {
-        open_or_create(|| Pipe::open(name), || Pipe::create(name, capacity))
+        let ring = ring_bytes(capacity)?;
+        let open = || {
+            let segment = Segment::open(name, &BLUEPRINT)?;
+            agree("capacity", layout::longest(segment.capacity()), layout::longest(ring))?;
+            Pipe::map(segment)
+        };
+        open_or_create(open, || Pipe::create(name, capacity))
     }
 
     /// Removes a pipe's name. Who has it goes on; the memory is freed with the last of them.

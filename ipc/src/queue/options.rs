@@ -2,7 +2,7 @@
 
 use super::handle::{SimpleQueue, blueprint, init};
 use crate::error::Error;
-use crate::segment::{Segment, open_or_create};
+use crate::segment::{Segment, agree, open_or_create};
 use bytemuck::Pod;
 
 /// How a queue is made, where [`SimpleQueue::new`] does not say enough.
@@ -56,9 +56,20 @@ impl QueueOptions {
     /// Opens the queue of that name, or makes it with these options if there is none.
     ///
     /// # Errors
-    /// As [`create`](Self::create) and [`SimpleQueue::open`].
+    /// [`Mismatch::Option`] if there is one with another number of slots or participants:
+    /// [`SimpleQueue::open`] takes it as it is. Other errors are those of [`create`](Self::create) and
+    /// [`SimpleQueue::open`].
+    ///
+    /// [`Mismatch::Option`]: crate::Mismatch::Option
     pub fn open_or_create<T: Pod>(self, name: &str) -> Result<SimpleQueue<T>, Error> {
-        open_or_create(|| SimpleQueue::open(name), || self.create(name))
+        let slots = self.slots()?;
+        let open = || {
+            let segment = Segment::open(name, &blueprint::<T>())?;
+            agree("number of slots", segment.capacity(), slots)?;
+            segment.agree_on_peers(self.peers)?;
+            SimpleQueue::join(segment)
+        };
+        open_or_create(open, || self.create(name))
     }
 
     pub(crate) fn slots(self) -> Result<u64, Error> {

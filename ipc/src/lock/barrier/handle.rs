@@ -4,6 +4,7 @@ use super::protocol::{Control, Failure, PlaceWord, Places};
 use crate::error::{BarrierError, Error, WaitError};
 use crate::header::{Item, Kind};
 use crate::part::{Part, Place, Seat, as_fd, lines};
+use crate::segment::agree;
 use crate::wait::Until;
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -198,6 +199,10 @@ unsafe impl Part for Barrier {
 
     fn mend(place: &mut Place, peer: usize) {
         places(place).mend(peer);
+    }
+
+    fn agree(&self, parties: &usize) -> Result<(), Error> {
+        Ok(agree("number of parties", self.parties() as u64, *parties as u64)?)
     }
 
     fn seat(&self) -> &Arc<Seat> {

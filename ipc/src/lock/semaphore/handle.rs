@@ -5,6 +5,7 @@ use crate::error::{Error, ReleaseError, WaitError};
 use crate::header::{Item, Kind};
 use crate::part::{Part, Place, Seat, as_fd, lines};
 use crate::refusals::Refusals;
+use crate::segment::agree;
 use crate::wait::Until;
 use std::sync::Arc;
 use std::time::Duration;
@@ -287,6 +288,11 @@ unsafe impl Part for Semaphore {
 
     fn mend(place: &mut Place, peer: usize) {
         words(place).mend(peer);
+    }
+
+    fn agree(&self, setup: &SemaphoreSetup) -> Result<(), Error> {
+        let expected = setup.bound.unwrap_or(MOST);
+        Ok(agree("bound", self.permits.bound().into(), expected.into())?)
     }
 
     fn seat(&self) -> &Arc<Seat> {
