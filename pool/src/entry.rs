@@ -111,9 +111,6 @@ pub(crate) fn admit() {
 
 /// Returns how new processes of this program come to their entry, if it can have workers that start in this way.
 pub(crate) fn entry(start: Start) -> Result<Entry, PoolError> {
-    if sys::is_privileged() {
-        return Err(PoolError::Privileged);
-    }
     leftover::bury();
     let test = inventory::iter::<TestEntry>().next();
     match (INIT.get(), test) {
@@ -128,12 +125,19 @@ pub(crate) fn entry(start: Start) -> Result<Entry, PoolError> {
     }
 }
 
-/// Whether this process was started as a zygote: the marker is set, and standard input is the socket that belongs to it. Never one
-/// that has rights which its caller lacks: whoever sets a variable and standard input would have a process that obeys with them.
+/// How a process ends that the marker calls a zygote and the kernel privileged.
+pub(crate) const REFUSED: i32 = 77;
+
+/// Whether this process was started as a zygote: the marker is set, and standard input is the socket that belongs to it.
+///
+/// One that has rights which its caller lacks ends here: whoever sets a variable and standard input would have a process that obeys
+/// with them. It does not go on as an ordinary program, since that is not what it was started for if the program itself did it.
 fn is_zygote() -> bool {
-    !sys::is_privileged()
-        && std::env::var_os(MARKER).is_some()
-        && rustix::net::sockopt::socket_type(rustix::stdio::stdin()) == Ok(SocketType::SEQPACKET)
+    let is_marked = std::env::var_os(MARKER).is_some();
+    if is_marked && sys::is_privileged() {
+        std::process::exit(REFUSED);
+    }
+    is_marked && rustix::net::sockopt::socket_type(rustix::stdio::stdin()) == Ok(SocketType::SEQPACKET)
 }
 
 /// The test that is the worker entry of a test harness, as [`test_entry!`](crate::test_entry) registers it.

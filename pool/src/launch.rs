@@ -1,6 +1,7 @@
 //! Starting a zygote: the parent's side of the first words.
 
 use crate::core::Core;
+use crate::entry;
 use crate::error::{Cause, PoolError};
 use crate::origin::Origin;
 use crate::signals;
@@ -67,7 +68,10 @@ impl Zygote {
             _ => {
                 // It has closed its standard input, most likely by exiting; give it the time to.
                 let _ = sys::has_ended(&self.pidfd, timeout().unwrap_or_default());
-                Err(PoolError::EntryNotReached { cause: self.end() })
+                match self.end() {
+                    Cause::Exited(entry::REFUSED) if sys::is_privileged() => Err(PoolError::Privileged),
+                    cause => Err(PoolError::EntryNotReached { cause }),
+                }
             }
         }
     }

@@ -24,7 +24,8 @@ pub enum Start {
     Fork,
     /// Each executes the program and comes to [`init`](crate::init) by itself. That takes as long as the program needs to get there,
     /// some milliseconds at least. For programs that have threads before `main`, as some C libraries start them, and for libraries
-    /// that do not work in a forked child. What stands before `init` is run in each worker.
+    /// that do not work in a forked child. What stands before `init` is run in each worker, and tasks run where `init` is called:
+    /// beside the threads that are there, and inside of an async runtime if that is where it is.
     Execute,
 }
 
@@ -79,19 +80,23 @@ impl Origin {
         self.output.as_ref().map_or(rustix::stdio::stdout(), |fd| fd.as_fd())
     }
 
+    /// Tells whether a zygote of this program would still be the same user, which no waiting changes.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let (was, is) = (&self.identity, Identity::now());
+        if is == *was {
+            return Ok(());
+        }
+        Err(format!(
+            "the program was {was} when the pool was made, and is {is} now: make the pool after the change"
+        ))
+    }
+
     /// The executable of this process, to be started once more as a zygote.
     ///
     /// # Errors
     /// If the program is another user by now.
     pub(crate) fn command(&self) -> Result<Command, PoolError> {
-        let now = Identity::now();
-        if now != self.identity {
-            let (was, is) = (self.identity.to_string(), now.to_string());
-            let reason = format!(
-                "the program was {was} when the pool was made, and is {is} now: make the pool after the change"
-            );
-            return Err(PoolError::Start { reason });
-        }
+        self.check().map_err(|reason| PoolError::Start { reason })?;
         let mut command = match self.entry {
             Entry::Main => this_program(std::env::args_os().skip(1)),
             Entry::Test(path) => this_program([path, "--exact", "--test-threads=1", "--nocapture"]),

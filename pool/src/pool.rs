@@ -37,6 +37,11 @@ const QUEUE_DEPTH: usize = 1024;
 ///
 /// Dropping a pool [terminates](Self::terminate) it and leaves no process, thread or descriptor behind.
 ///
+/// Workers have the directory, the environment, the user, the limits and the standard output that the program had when it made the
+/// pool. They have no terminal, and no descriptors that the program has opened; signals such as SIGTERM that others send them do
+/// nothing, so that the program decides whether tasks shall finish. No thread of a pool takes a signal of the program. The table
+/// "What the pool does to its host, and what the host may do to it" in `PROTOCOL.md` has the rest.
+///
 /// In a forked child the copy of a pool, and of its futures, answers [`TaskError::Forked`], and ends nothing: the pool stays the parent's.
 ///
 /// ```no_run

@@ -5,8 +5,9 @@ use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// By these somebody tells a program something, and they end one that does not listen. A service manager sends SIGTERM to every
-/// process of a service, a script `pkill -HUP name` to every process of that name.
-const MESSAGES: [c_int; 5] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2];
+/// process of a service (or SIGINT or SIGQUIT, if it is told to), a script `pkill -HUP name` to every process of that name.
+const MESSAGES: [c_int; 6] =
+    [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2];
 
 /// These are sent to the thread that has made the fault, and kill it where they are blocked, whatever handler there is.
 const FAULTS: [c_int; 6] =
@@ -99,7 +100,7 @@ fn set(signal: c_int, handler: usize, flags: c_int) {
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         (action.sa_sigaction, action.sa_flags) = (handler, flags);
-        // One at a time: the stack on which handlers run has no room for five of them, one in the other.
+        // One at a time: the stack on which handlers run has no room for all of them, one in the other.
         libc::sigfillset(&mut action.sa_mask);
         libc::sigaction(signal, &action, std::ptr::null_mut());
     }

@@ -338,6 +338,9 @@ impl Supervisor {
             self.bury(number, Cause::Unknown, Some(format!("the zygote {cause}")));
         }
         self.core.mend_arena(); // also for workers of which nothing was heard
+        if self.board.order() == Order::Run {
+            self.origin.check()?;
+        }
         match self.has_served {
             true => self.patience.renew(),
             false => self.patience.fail(format!("the zygote {cause}")),

@@ -17,6 +17,7 @@ crate::laws!(
     tasks_that_nobody_can_tell_apart_cost_only_themselves,
     workers_share_nothing_random_counted_or_cached,
     a_worker_is_one_thread_and_is_named,
+    a_worker_outlives_the_thread_that_has_forked_it,
     a_task_has_the_stack_of_a_main_thread,
     a_workers_arguments_are_the_programs,
     no_thread_of_a_pool_takes_a_signal_of_the_program,
@@ -31,6 +32,7 @@ crate::laws!(
     a_program_that_takes_in_orphans_keeps_no_dead_ones,
     the_first_process_of_a_container_keeps_no_dead_ones,
     a_program_that_executes_itself_leaves_nothing,
+    a_program_that_becomes_a_daemon_has_a_pool,
     a_program_with_rights_of_its_file_has_no_worker_entry,
     threads_that_are_there_before_init_are_named,
     workers_may_be_executed_where_threads_are_there_before_init,
@@ -99,6 +101,11 @@ fn a_worker_is_one_thread_and_is_named() {
     assert_eq!(title(zygote_of(&pool)), format!("{program}: zygote of {this}\0"));
 }
 
+/// The kernel takes that thread's end for the parent's death, for those that it has forked and that have asked to die with it.
+fn a_worker_outlives_the_thread_that_has_forked_it() {
+    assert_eq!(printed(role("slow-forks")), "49");
+}
+
 fn a_task_has_the_stack_of_a_main_thread() {
     let pool = pool(1);
     let kib = pool.apply(stack_limit_in_kib, ()).unwrap();
@@ -126,7 +133,8 @@ fn what_is_sent_to_the_whole_program_is_for_the_parent() {
     let task = pool.apply_async(announce_and_wait, (runs.clone(), end.clone()));
     numbers_in(&runs, 1);
     for pid in [pool.stats().worker_pids[0], zygote_of(&pool)] {
-        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2] {
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2]
+        {
             kill(pid, signal);
         }
     }
@@ -230,6 +238,10 @@ fn a_program_that_executes_itself_leaves_nothing() {
     assert_eq!(printed(role("executes-itself")), "0 children");
 }
 
+fn a_program_that_becomes_a_daemon_has_a_pool() {
+    assert_eq!(printed(role("daemon")), "49");
+}
+
 fn a_program_with_rights_of_its_file_has_no_worker_entry() {
     if !is_root() {
         return skip("only root can give a file its rights");
@@ -247,12 +259,17 @@ fn a_program_with_rights_of_its_file_has_no_worker_entry() {
     if printed(as_nobody("is-privileged")) != "true" {
         return skip("files have no rights of their own on this file system");
     }
-    let (ours, theirs) = socket_pair();
-    let mut program = as_nobody("error");
-    program.env("SKEP_ZYGOTE", "").stdin(theirs);
-    let said = printed(program);
+    let said = printed(as_nobody("error"));
     assert!(said.contains("rights of its file"), "{said}");
-    assert_eq!(heard(&ours), 0, "it has said something");
+    for marker in ["", "fork ", "execute ", "worker "] {
+        let (ours, theirs) = socket_pair();
+        let mut program = as_nobody("square");
+        program.env("SKEP_ZYGOTE", marker).stdin(theirs);
+        let output = program.output().unwrap();
+        assert_eq!((output.status.code(), &*output.stdout), (Some(77), &b""[..]));
+        drop(program); // and with it the other end
+        assert_eq!(heard(&ours), 0, "it has said something");
+    }
 }
 
 fn threads_that_are_there_before_init_are_named() {

@@ -198,6 +198,13 @@ pub fn before_init(role: &str) {
             // From another process than this one, which goes on when it was sent.
             let _ = Command::new("sh").args(["-c", "kill -TERM $PPID; kill -INT $PPID"]).status();
         }
+        "slow-forks" if is_zygote() => {
+            extern "C" fn in_parent() {
+                thread::sleep(Duration::from_millis(50));
+            }
+            // SAFETY: the handler is a plain function.
+            unsafe { libc::pthread_atfork(None, Some(in_parent), None) };
+        }
         "executed-workers" => start_thread("c-library"),
         "threads-in-zygote" if is_zygote() => {
             start_thread("c-library");
@@ -245,6 +252,16 @@ pub fn play(role: &str) {
             let error = Command::new("/proc/self/exe").arg("as:executed").exec();
             panic!("{error}");
         }
+        "daemon" => {
+            // SAFETY: this is the only thread; the parent leaves at once, so that the child is nobody's.
+            unsafe {
+                if libc::fork() > 0 {
+                    libc::_exit(0);
+                }
+                libc::setsid();
+            }
+            println!("{}", pool(1).apply(square, 7).unwrap());
+        }
         "executed" => println!("{} children", children()),
         // SAFETY: reads a number.
         "is-privileged" => println!("{}", unsafe { libc::getauxval(libc::AT_SECURE) } != 0),
@@ -264,7 +281,7 @@ pub fn play(role: &str) {
             });
             lives_with_a_pool(Start::Fork);
         }
-        "told-too-early" => println!("{}", pool(1).apply(square, 7).unwrap()),
+        "told-too-early" | "slow-forks" => println!("{}", pool(1).apply(square, 7).unwrap()),
         "executed-workers" => lives_with_a_pool(Start::Execute),
         "many-workers" => {
             let pool = pool(8);
@@ -385,7 +402,7 @@ fn setuid() {
 
 /// Goes where there is no `/proc`.
 fn chroot() {
-    let pool = pool(1);
+    let pool = Pool::builder().workers(1).patience(Duration::from_secs(1)).build().unwrap();
     std::os::unix::fs::chroot(std::env::args_os().nth(2).unwrap()).unwrap();
     std::env::set_current_dir("/").unwrap();
     let first = pool.apply(square, 7).unwrap();
