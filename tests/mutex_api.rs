@@ -268,3 +268,21 @@ fn a_mutex_alone_has_clones_and_nobody_to_recover_for() {
     assert_eq!(*part.lock().unwrap(), 4);
     assert!(matches!(part.try_clone(), Err(Error::TooManyPeers { limit: 2 })));
 }
+
+/// What a program passes on with `?` is a sentence, also where `main` prints it.
+#[test]
+fn a_lock_error_passes_with_a_question_mark_and_reads_as_a_sentence() -> Result<(), skep::Error> {
+    fn withdraw(balance: &Mutex<i64>) -> Result<i64, skep::Error> {
+        let mut guard = balance.lock()?;
+        *guard -= 1;
+        Ok(*guard)
+    }
+    let balance = Mutex::new(5_i64)?;
+    assert_eq!(withdraw(&balance)?, 4);
+    let held = balance.lock()?;
+    let refused = withdraw(&balance).unwrap_err();
+    drop(held);
+    assert!(matches!(refused, skep::Error::Lock(skep::LockError::WouldDeadlock)));
+    assert_eq!(format!("{refused:?}"), "this thread holds the lock already: drop the guard first");
+    Ok(())
+}

@@ -1,10 +1,14 @@
 //! What can go wrong, in small enums. An operation that refuses a value hands it back.
 
+//!
+//! The `Debug` form of each is the sentence that `Display` gives, so that a `main` that returns one with
+//! `?` prints something to read.
+
 use std::convert::Infallible;
 use std::io;
 
 /// Why an object could not be created, attached or cloned.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A system call failed.
@@ -88,10 +92,41 @@ pub enum Error {
          for code that closes descriptors twice, or all of them"
     )]
     DescriptorLost,
+    /// A lock was not taken, or was taken from a dead holder.
+    #[error(transparent)]
+    Lock(LockError<()>),
     /// A word in shared memory has an impossible value.
     #[error("the shared memory is corrupt: some process wrote where it may not")]
     Corrupt,
 }
+
+/// Makes the `Debug` form of errors what their `Display` form is.
+macro_rules! debug_as_display {
+    ($($error:ident $(<$value:ident>)?),* $(,)?) => {$(
+        impl $(<$value>)? std::fmt::Debug for $error $(<$value>)? {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, f)
+            }
+        }
+    )*};
+}
+pub(crate) use debug_as_display;
+
+debug_as_display!(
+    Error,
+    Shortage,
+    Mismatch,
+    PutError<T>,
+    PutBatchError,
+    GetError,
+    WaitError,
+    ReleaseError,
+    BarrierError,
+    LockError<G>,
+    SendError,
+    SendBatchError,
+    RecvError,
+);
 
 impl Error {
     pub(crate) fn os(call: &'static str, source: impl Into<io::Error>) -> Self {
@@ -102,7 +137,7 @@ impl Error {
 /// What there is too little of for an object's memory.
 ///
 /// skep asks before it commits memory: beyond these the kernel would kill a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Shortage {
     /// The memory of the machine.
@@ -151,7 +186,7 @@ pub enum Shortage {
 }
 
 /// Which part of a segment's header is not as expected.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Mismatch {
     /// The file does not start with skep's magic number.
@@ -286,19 +321,8 @@ impl<T> PutError<T> {
     }
 }
 
-impl<T> std::fmt::Debug for PutError<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            PutError::Full(_) => "Full(..)",
-            PutError::Closed(_) => "Closed(..)",
-            PutError::Forked(_) => "Forked(..)",
-            PutError::Corrupt(_) => "Corrupt(..)",
-        })
-    }
-}
-
 /// Why a batch was not put whole: its first `put` items are in the queue, the others are not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{put} items of the batch were put, then: {reason}")]
 pub struct PutBatchError {
     /// How many items are in the queue.
@@ -308,7 +332,7 @@ pub struct PutBatchError {
 }
 
 /// Why a queue gave nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GetError {
     /// Nothing is there (for [`get_timeout`](crate::SimpleQueue::get_timeout): until the time was over).
     #[error("the queue is empty")]
@@ -328,11 +352,11 @@ pub enum GetError {
 }
 
 /// Why a call that waits did not get what it waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {
     /// It is not so now (for the forms with a timeout: until the time was over).
-    #[error("it was not so until the time was over")]
+    #[error("timed out, or not possible without waiting")]
     Timeout,
     /// This handle itself is what it would wait for.
     #[error("this handle would wait for itself: end first what it has begun")]
@@ -349,7 +373,7 @@ pub enum WaitError {
 }
 
 /// Why a semaphore got no new permits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReleaseError {
     /// There would be more than there may be; nothing has changed.
@@ -369,11 +393,11 @@ pub enum ReleaseError {
 }
 
 /// Why not all came to a barrier. The caller's own arrival has not counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BarrierError {
     /// Not all came until the time was over.
-    #[error("not all came until the time was over")]
+    #[error("timed out: not all parties have arrived")]
     Timeout,
     /// Somebody aborted it, or reset it while the caller waited.
     #[error("the barrier was aborted, or reset meanwhile: reset it, and wait again")]
@@ -408,7 +432,7 @@ pub enum LockError<G> {
     #[error("the lock is held by another thread")]
     WouldBlock,
     /// Another thread held the lock until the time was over.
-    #[error("the lock was held by another thread until the time was over")]
+    #[error("timed out: another thread holds the lock")]
     Timeout,
     /// This thread holds the lock already, and would wait for itself.
     #[error("this thread holds the lock already: drop the guard first")]
@@ -465,22 +489,16 @@ impl LockError<Infallible> {
     }
 }
 
-impl<G> std::fmt::Debug for LockError<G> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            LockError::OwnerDied(_) => "OwnerDied(..)",
-            LockError::WouldBlock => "WouldBlock",
-            LockError::Timeout => "Timeout",
-            LockError::WouldDeadlock => "WouldDeadlock",
-            LockError::Unrecoverable => "Unrecoverable",
-            LockError::Forked => "Forked",
-            LockError::Corrupt => "Corrupt",
-        })
+impl<G> From<LockError<G>> for Error {
+    /// Lets `?` pass a refusal on where a function returns [`Error`]. The guard of
+    /// [`OwnerDied`](LockError::OwnerDied) is dropped, and the value stays suspect.
+    fn from(refused: LockError<G>) -> Self {
+        Error::Lock(refused.map(drop))
     }
 }
 
 /// Why a pipe did not take a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// The message is longer than the pipe, or than the grant that it was written to.
     #[error("a message of {len} bytes is too long: at most {max} fit")]
@@ -505,7 +523,7 @@ pub enum SendError {
 }
 
 /// Why a batch was not sent whole: its first `sent` messages are in the pipe, the others are not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{sent} messages of the batch were sent, then: {reason}")]
 pub struct SendBatchError {
     /// How many messages are in the pipe.
@@ -515,7 +533,7 @@ pub struct SendBatchError {
 }
 
 /// Why a pipe gave no message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RecvError {
     /// No message is there (for the forms with a timeout: until the time was over).
     #[error("the pipe is empty")]

@@ -1,9 +1,11 @@
 //! What can go wrong with an arena and what is in it.
 
-use crate::error::{Error, Shortage};
+use crate::error::{Error, Shortage, debug_as_display};
+
+debug_as_display!(AllocError, DescriptorError, SendValueError<T>, EncodeError, RecvValueError);
 
 /// Why there is no block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AllocError {
     /// There is no free block that is large enough, and the arena has grown as far as it may.
@@ -64,7 +66,7 @@ impl<T> std::fmt::Display for Refused<T> {
 impl<T: std::fmt::Debug> std::error::Error for Refused<T> {}
 
 /// Why a descriptor does not lead to a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DescriptorError {
     /// It was made by another arena.
@@ -137,14 +139,8 @@ impl<T> SendValueError<T> {
     }
 }
 
-impl<T> std::fmt::Debug for SendValueError<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SendValueError({self})")
-    }
-}
-
 /// Why a value cannot be written as bytes.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
     /// Its `Serialize` fails, or does what the format has no form for.
@@ -186,7 +182,7 @@ pub enum EncodeError {
 }
 
 /// Why no value was got.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvValueError {
     /// There is none now.
