@@ -95,3 +95,40 @@ fn what_a_killed_runner_had_is_run_by_another_one() {
         explored
     });
 }
+
+/// The only chunk kills whoever runs it: the third death ends the call, and nobody claims anything any more. Deaths outside of a chunk do not count.
+#[test]
+fn a_chunk_that_kills_three_ends_its_call() {
+    report("pool: three killed runners, one chunk", || {
+        let outcomes = Outcomes::new();
+        let seen = outcomes.clone();
+        let explored = kill_at_every_step(0, move |k| {
+            let slices = Slices::new(1);
+            let mut call = slices.call(0);
+            let mut is_replaced = true;
+            for _ in 0..3 {
+                assert!(is_replaced, "two deaths do not end a call");
+                let runner = call.start();
+                if process(k, || slices.run(runner, result(runner))).is_some() {
+                    return false;
+                }
+                is_replaced = call.hear(runner, Runner::Died);
+                if slices.is_done() {
+                    break; // it dies after its chunk
+                }
+            }
+            let last = call.start();
+            let ran = slices.run(last, result(last));
+            assert_eq!(ran.len(), usize::from(is_replaced), "a call that is over begins no chunk");
+            assert!(!call.hear(last, Runner::Ended));
+            seen.saw(call.verdict());
+            true
+        });
+        outcomes.are_exactly(&[
+            Err(Runner::Died), // with the chunk in hand
+            Ok(vec![1]),       // behind it
+            Ok(vec![4]),       // before it
+        ]);
+        explored
+    });
+}

@@ -250,6 +250,37 @@ fn a_submission_beside_the_end_is_refused_or_told() {
     });
 }
 
+/// A pool is closed and joined beside a submission: whoever is let in gets one outcome, though the workers may be gone.
+#[test]
+fn a_submission_beside_a_join_is_refused_or_told() {
+    report("pool: a join beside a submission", || {
+        let outcomes = Outcomes::new();
+        let seen = outcomes.clone();
+        let explored = explore(2, move || {
+            let pool = Pool::new(1, 4, 0);
+            let worker = workers(&pool, 1, []);
+            let submits = pool.clone();
+            let submission = spawn(move || submits.submit(&calls(&[1])).map(|job| (submits.wait(&job), job)));
+            pool.close();
+            pool.wait_for_all();
+            pool.close_ring();
+            worker.join().unwrap();
+            pool.collect();
+            pool.end();
+            seen.saw(submission.join().unwrap().map(|(came, job)| {
+                assert_eq!(job.outcome(), None, "it is told twice");
+                came
+            }));
+        });
+        outcomes.are_exactly(&[
+            Err(Ended),       // it is refused
+            Ok(vec![Ended]),  // it is let in before the close, and no worker is left to take it
+            Ok(vec![Result]), // it is waited for
+        ]);
+        explored
+    });
+}
+
 /// A pool ends beside a worker that has blocks, and is killed then: when no process is left, every block is free.
 #[test]
 fn an_ended_pool_keeps_no_block() {

@@ -88,3 +88,34 @@ fn the_end_wakes_whoever_waits() {
         })
     });
 }
+
+/// A pool is joined beside a call that submits more than once: it is waited for, to its last batch.
+#[test]
+fn a_join_waits_for_an_open_call() {
+    report("pool: a join beside an open call of two batches", || {
+        explore(1, || {
+            let pool = Pool::new(1, 4, 0);
+            let (calls, works) = (pool.clone(), pool.clone());
+            let worker = spawn(move || works.worker(1).work());
+            let caller = spawn(move || {
+                let open = calls.open_call();
+                let is_open = open.is_some();
+                let batch = |argument| {
+                    let batch = Calls { is_continued: true, ..call(argument) };
+                    calls.submit(&batch).expect("nobody ends it")
+                };
+                if is_open {
+                    let jobs = [1, 2].map(batch); // the second one waits for the first one's record
+                    jobs.iter().for_each(|job| assert_eq!(calls.wait(job), [Came::Result]));
+                }
+                drop(open);
+            });
+            pool.close();
+            pool.wait_for_all();
+            pool.close_ring();
+            worker.join().unwrap();
+            pool.end();
+            caller.join().unwrap();
+        })
+    });
+}

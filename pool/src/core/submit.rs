@@ -127,9 +127,12 @@ impl Core {
 
     /// Begins a call whose batches are continued.
     pub(crate) fn open_call(&self) -> Result<OpenCall<'_>, TaskError> {
-        self.admits()?;
+        self.lives()?;
         lock(&self.free).calls += 1;
-        Ok(OpenCall(self))
+        let open = OpenCall(self);
+        // After it is counted: whoever closes the pool and then waits for all waits for this call, or this sees the close.
+        self.admits()?;
+        Ok(open)
     }
 
     fn admits(&self) -> Result<(), TaskError> {

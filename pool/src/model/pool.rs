@@ -35,6 +35,8 @@ pub struct Calls {
     pub retries: u8,
     /// Whether each argument has a block, and so each result.
     pub with_blocks: bool,
+    /// Whether they belong to a call that was opened.
+    pub is_continued: bool,
 }
 
 /// What an item came to.
@@ -107,7 +109,13 @@ impl Pool {
         }
         let task = TaskRef { name: "the task", id: u64::from(calls.retries > 0), retries: calls.retries };
         let count = calls.arguments.len() as u32;
-        let mut batch = Batch { task, count, arguments: &stream, freight: &mut freight, is_continued: false };
+        let mut batch = Batch {
+            task,
+            count,
+            arguments: &stream,
+            freight: &mut freight,
+            is_continued: calls.is_continued,
+        };
         let job = Job { job: Arc::default(), arguments: calls.arguments.clone() };
         match submit(&mut batch, &job.job) {
             Ok(submitted) => Ok(submitted.then_some(job)),
@@ -148,6 +156,16 @@ impl Pool {
     /// The supervisor puts what found the rings full; whether all is put.
     pub fn flush(&self) -> bool {
         self.0.core.flush()
+    }
+
+    /// Begins a call that submits more than once, unless the pool is closed.
+    pub fn open_call(&self) -> Option<impl Drop> {
+        self.0.core.open_call().ok()
+    }
+
+    /// No more calls from now on.
+    pub fn close(&self) {
+        self.0.core.close();
     }
 
     /// The workers exit when they have run what is queued.

@@ -44,6 +44,11 @@ impl Slices {
         ran
     }
 
+    /// Whether all chunks are done.
+    pub fn is_done(&self) -> bool {
+        self.chunks().are_done()
+    }
+
     /// The caller's side.
     pub fn call(&self, retries: u8) -> SliceCall<'_> {
         SliceCall { ledger: Ledger::new(self.chunks(), retries), lent: &self.0 }
@@ -51,7 +56,7 @@ impl Slices {
 }
 
 /// What a runner came to, as its record says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Runner {
     /// It saw no chunk free.
     Ended,

@@ -7,7 +7,24 @@ pub(crate) use skep_ipc::model::{AtomicU32, AtomicU64};
 
 use loom::cell::UnsafeCell;
 use skep_ipc::model::step;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::sync::atomic::Ordering::{self, AcqRel, Acquire, Release};
+
+/// A flag.
+pub(crate) struct AtomicBool(AtomicU32);
+
+impl AtomicBool {
+    pub(crate) fn new(value: bool) -> Self {
+        AtomicBool(AtomicU32::new(value.into()))
+    }
+
+    pub(crate) fn load(&self, order: Ordering) -> bool {
+        self.0.load(order) != 0
+    }
+
+    pub(crate) fn store(&self, value: bool, order: Ordering) {
+        self.0.store(value.into(), order);
+    }
+}
 
 /// Bytes of a record. Each is a cell of loom's, which checks that the protocol keeps accesses apart.
 pub(crate) struct Bytes<const N: usize>([UnsafeCell<u8>; N]);

@@ -1,7 +1,7 @@
 //! The machine's own atomics, memory and locks, and ipc's rings and arenas.
 
 pub(crate) use skep_ipc::{Arena, Freight, GetError, PutError, SimpleQueue, Taken};
-pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
 
 use std::cell::UnsafeCell;
