@@ -12,6 +12,8 @@ mod arena;
 mod arena_deaths;
 #[path = "pool/death.rs"]
 mod death;
+#[path = "pool/descriptors.rs"]
+mod descriptors;
 #[path = "pool/entry.rs"]
 mod entry;
 #[path = "pool/host.rs"]
@@ -39,6 +41,7 @@ fn main() {
         api::laws(),
         life::laws(),
         death::laws(),
+        descriptors::laws(),
         entry::laws(),
         host::laws(),
         arena::laws(),

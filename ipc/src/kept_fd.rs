@@ -7,12 +7,24 @@ use crate::sys::{self, FileId};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// A descriptor of one file. Who uses it asks first whether it still leads there.
 #[doc(hidden)]
 pub struct KeptFd {
     fd: ManuallyDrop<OwnedFd>,
     file: FileId,
+    serial: u32,
+}
+
+/// Whose each number was last: one that was closed behind our back may lead to the same file again, as another one's of ours. Without a
+/// lock, which a fork could leave locked in its child.
+static OWNERS: [AtomicU32; 4096] = [const { AtomicU32::new(0) }; 4096];
+static SERIALS: AtomicU32 = AtomicU32::new(1);
+
+fn owner(fd: &OwnedFd) -> Option<&'static AtomicU32> {
+    OWNERS.get(usize::try_from(fd.as_raw_fd()).ok()?)
 }
 
 impl KeptFd {
@@ -22,17 +34,33 @@ impl KeptFd {
     /// The number is closed already.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         let file = sys::file_id(fd.as_fd()).ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
-        Ok(KeptFd { fd: ManuallyDrop::new(fd), file })
+        Ok(KeptFd::of(fd, file))
+    }
+
+    fn of(fd: OwnedFd, file: FileId) -> Self {
+        let serial = SERIALS.fetch_add(1, Relaxed);
+        if let Some(owner) = owner(&fd) {
+            owner.store(serial, Relaxed);
+        }
+        KeptFd { fd: ManuallyDrop::new(fd), file, serial }
     }
 
     /// The descriptor; `None` if it was closed behind our back, and perhaps is another file's now.
     pub fn get(&self) -> Option<&OwnedFd> {
-        (sys::file_id(self.fd.as_fd()) == Some(self.file)).then_some(&self.fd)
+        let is_owner = owner(&self.fd).is_none_or(|owner| owner.load(Relaxed) == self.serial);
+        (is_owner && sys::file_id(self.fd.as_fd()) == Some(self.file)).then_some(&self.fd)
     }
 
     /// The descriptor as it was at first, wherever its number leads by now.
     pub fn number(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    /// Another descriptor of the same file, once this one is lost: found with this process, or with one of the processes `others`. `None` if no way leads there.
+    #[cold]
+    pub fn again(&self, others: impl IntoIterator<Item = u32>) -> Option<KeptFd> {
+        let fd = sys::open_by_id(self.file, others.into_iter())?;
+        Some(KeptFd::of(fd, self.file))
     }
 
     pub(crate) fn file(&self) -> FileId {
@@ -52,5 +80,28 @@ impl Drop for KeptFd {
 impl std::fmt::Debug for KeptFd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("KeptFd").field(&self.fd.as_raw_fd()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_one_does_not_close_its_successor_under_the_same_number() {
+        let file = sys::anonymous_file(c"test").unwrap();
+        let copy = || file.try_clone().unwrap();
+        let lost = KeptFd::new(copy()).unwrap();
+        let number = lost.number().as_raw_fd();
+        // The same number, as it is if nobody else opens one meanwhile.
+        let fd = copy();
+        // SAFETY: both are ours; `dup2` closes what stands under the number.
+        let successor = unsafe {
+            assert_eq!(libc::dup2(fd.as_raw_fd(), number), number);
+            KeptFd::new(std::os::fd::FromRawFd::from_raw_fd(number)).unwrap()
+        };
+        assert!(lost.get().is_none());
+        drop(lost);
+        assert!(successor.get().is_some());
     }
 }

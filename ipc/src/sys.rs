@@ -42,6 +42,7 @@ pub(crate) fn anonymous_file(name: &CStr) -> Result<OwnedFd, Error> {
         made => made,
     }
     .map_err(|e| Error::os("memfd_create", e))
+    .and_then(above_stdio)
 }
 
 /// A new file in `/dev/shm` that has no name yet, mode 0600, empty.
@@ -49,6 +50,17 @@ pub(crate) fn unnamed_file() -> Result<OwnedFd, Error> {
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
     nix::fcntl::open(SHM, flags, Mode::S_IRUSR | Mode::S_IWUSR)
         .map_err(|e| Error::os("open O_TMPFILE in /dev/shm", e))
+        .and_then(above_stdio)
+}
+
+/// The same file under a number that is not standard input's, output's or error's, should the program have closed those: what it prints
+/// would be written there.
+fn above_stdio(file: OwnedFd) -> Result<OwnedFd, Error> {
+    if file.as_raw_fd() > 2 {
+        return Ok(file);
+    }
+    // The copy that is closed behind it has the same description, on which nothing is locked yet.
+    file.try_clone().map_err(|e| Error::os("dup", e))
 }
 
 /// Makes the file so long, without memory behind it: none of it may be touched before it is
@@ -161,7 +173,7 @@ pub(crate) fn open_named(name: &str) -> Result<OwnedFd, Error> {
     let path = named_path(name)?;
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     match File::options().read(true).write(true).custom_flags(flags).open(path) {
-        Ok(file) => Ok(file.into()),
+        Ok(file) => above_stdio(file.into()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Error::NotFound { name: name.into() }),
         Err(e) => Err(Error::os("open in /dev/shm", e)),
     }
@@ -267,6 +279,7 @@ pub(crate) fn open_again(file: &OwnedFd) -> Result<OwnedFd, Error> {
     let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
     nix::fcntl::open(&proc_path(file)?, flags, Mode::empty())
         .map_err(|e| Error::os("open /proc/thread-self/fd", e))
+        .and_then(above_stdio)
 }
 
 /// The name under which `/proc` shows a descriptor of this process.
@@ -316,7 +329,7 @@ fn open_if(path: &Path, file: FileId) -> Option<OwnedFd> {
         return None;
     }
     let opened = File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
-    let opened = OwnedFd::from(opened);
+    let opened = above_stdio(opened.into()).ok()?;
     (file_id(opened.as_fd()) == Some(file)).then_some(opened)
 }
 

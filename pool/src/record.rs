@@ -43,8 +43,10 @@ pub(crate) struct Record {
     pub(crate) state: StateWord,
     /// Whether a result may have handles of shared memory: 0 or 1.
     handles: AtomicU32,
+    /// 1: the worker that the state names ends, and has not begun the item that is next.
+    handed_back: AtomicU32,
     #[cfg(not(loom))]
-    own_line: [u8; 52],
+    own_line: [u8; 48],
     task: AtomicU64,
     argument_bytes: AtomicU32,
     count: AtomicU32,
@@ -116,10 +118,16 @@ impl Table {
         record.count.store(work.count, Ordering::Relaxed);
         record.progress.store(0, Ordering::Relaxed);
         record.handles.store(0, Ordering::Relaxed);
+        record.handed_back.store(0, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Worker, record RUNNING: the task; its arguments replace the contents of `arguments`.
+    /// Whether no way leads to the spill file any more.
+    pub(crate) fn has_lost_spill(&self) -> bool {
+        self.spill.is_lost()
+    }
+
+    /// Worker, record RUNNING: the task; its arguments replace the contents of `arguments`. `BADF`: the spill file is lost.
     pub(crate) fn read_task(&self, index: u32, arguments: &mut Vec<u8>) -> Result<Work, Errno> {
         let record = self.record(index).ok_or(Errno::RANGE)?;
         // Relaxed: S2 has seen them published.
@@ -176,6 +184,20 @@ impl Table {
 }
 
 impl Record {
+    /// Worker, record RUNNING: it ends now, and the next item was not begun. (The word is its process's last, so it needs no order.)
+    pub(crate) fn hand_back(&self) {
+        self.handed_back.store(1, Ordering::Relaxed);
+    }
+
+    /// Supervisor, for a dead worker: whether it had handed the record back. Says so once.
+    pub(crate) fn take_handed_back(&self) -> bool {
+        let is_handed_back = self.handed_back.load(Ordering::Relaxed) == 1;
+        if is_handed_back {
+            self.handed_back.store(0, Ordering::Relaxed);
+        }
+        is_handed_back
+    }
+
     /// P2 (Acquire) pairs with P1: who sees an item counted sees its bytes.
     pub(crate) fn progress(&self) -> Progress {
         let word = self.progress.load(Ordering::Acquire);

@@ -14,12 +14,18 @@
 //! they are written, and are given back when the record is free again. Memory that is not there is an error and never a
 //! signal: each write asks first, as everything does that commits shared memory (`skep_ipc::memory`), and what is mapped is
 //! committed first.
+//!
+//! A task may close its process's descriptors, and have other files opened under their numbers. So the descriptor is looked at before each
+//! use, and if it is lost the file is opened again: through the zygote's, which workers come from.
 
 use crate::error::{PoolError, TaskError};
+use crate::sync::lock;
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
+use skep_ipc::KeptFd;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Mutex;
 
 /// The bytes of one window.
 const WINDOW: u64 = 1 << 32;
@@ -35,17 +41,55 @@ pub(crate) enum Side {
     Results,
 }
 
-pub(crate) struct Spill(OwnedFd);
+pub(crate) struct Spill {
+    file: KeptFd,
+    /// Another descriptor of it, once the first one is lost.
+    again: Mutex<Option<KeptFd>>,
+}
+
+/// What a file that is lost means for the value at hand.
+fn lost(side: Side) -> TaskError {
+    let reason = "code of this process has closed the descriptor of the pool's spill file".to_owned();
+    match side {
+        Side::Arguments => TaskError::ArgumentNotEncoded { reason },
+        Side::Results => TaskError::ResultNotEncoded { reason },
+    }
+}
 
 impl Spill {
     pub(crate) fn create(records: u32) -> Result<Spill, PoolError> {
         let bytes = 2 * u64::from(records) * WINDOW;
         // The file is sparse. Beyond the file size limit every write would be a fatal SIGXFSZ.
-        Ok(Spill(skep_ipc::memory::anonymous_file(c"skep-spill", bytes)?))
+        Ok(Spill::from_fd(skep_ipc::memory::anonymous_file(c"skep-spill", bytes)?)?)
     }
 
-    pub(crate) fn from_fd(file: OwnedFd) -> Spill {
-        Spill(file)
+    pub(crate) fn from_fd(file: OwnedFd) -> Result<Spill, skep_ipc::Error> {
+        let file = KeptFd::new(file)
+            .map_err(|source| skep_ipc::Error::Os { call: "fstat of the spill file", source })?;
+        Ok(Spill { file, again: Mutex::default() })
+    }
+
+    /// Gives a descriptor of the file; `None` if it is lost.
+    fn with<R>(&self, f: impl FnOnce(&OwnedFd) -> R) -> Option<R> {
+        match self.file.get() {
+            Some(file) => Some(f(file)),
+            None => self.with_again(f),
+        }
+    }
+
+    #[cold]
+    fn with_again<R>(&self, f: impl FnOnce(&OwnedFd) -> R) -> Option<R> {
+        let mut again = lock(&self.again);
+        if again.as_ref().is_none_or(|kept| kept.get().is_none()) {
+            let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().cast_unsigned());
+            *again = self.file.again(parent);
+        }
+        again.as_ref().and_then(KeptFd::get).map(f)
+    }
+
+    /// Whether no way leads to the file any more.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.with(|_| ()).is_none()
     }
 
     pub(crate) fn write(&self, record: u32, side: Side, at: u64, mut bytes: &[u8]) -> Result<(), TaskError> {
@@ -54,7 +98,8 @@ impl Spill {
             let left = bytes.len() as u64;
             let room = skep_ipc::memory::ask(left, offset + left).map_err(TaskError::no_memory)?;
             let piece = &bytes[..left.min(room) as usize];
-            match rustix::io::pwrite(&self.0, piece, offset) {
+            let written = self.with(|file| rustix::io::pwrite(file, piece, offset));
+            match written.ok_or_else(|| lost(side))? {
                 Ok(written) if written > 0 => {
                     bytes = &bytes[written..];
                     offset += written as u64;
@@ -72,7 +117,8 @@ impl Spill {
     pub(crate) fn read(&self, record: u32, side: Side, at: u64, mut into: &mut [u8]) -> Result<(), Errno> {
         let mut offset = window(record, side) + at;
         while !into.is_empty() {
-            match rustix::io::pread(&self.0, &mut *into, offset) {
+            let read = self.with(|file| rustix::io::pread(file, &mut *into, offset));
+            match read.ok_or(Errno::BADF)? {
                 Ok(0) => return Err(Errno::IO),
                 Ok(read) => {
                     into = &mut into[read..];
@@ -85,13 +131,15 @@ impl Spill {
         Ok(())
     }
 
-    /// Whether a window's bytes from `at` up to `end` have been written: a length that says more is none that a stream ever had.
+    /// Whether a window's bytes from `at` up to `end` have been written: a length that says more is none that a stream ever had. `BADF`: the
+    /// file is lost.
     pub(crate) fn holds(&self, record: u32, side: Side, at: u64, end: u64) -> Result<bool, Errno> {
         if at >= end {
             return Ok(true);
         }
         // Moves the descriptor's offset, which nothing else uses. Past the end of the file nothing is held.
-        match rustix::fs::seek(&self.0, SeekFrom::Hole(window(record, side) + at)) {
+        let hole = self.with(|file| rustix::fs::seek(file, SeekFrom::Hole(window(record, side) + at)));
+        match hole.ok_or(Errno::BADF)? {
             Ok(hole) => Ok(hole >= window(record, side) + end),
             Err(Errno::NXIO) => Ok(false),
             Err(e) => Err(e),
@@ -107,7 +155,7 @@ impl Spill {
     pub(crate) fn release_from(&self, record: u32, side: Side, at: u64) {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         // If this fails the pages stay with the record and are used by its next task.
-        let _ = rustix::fs::fallocate(&self.0, flags, window(record, side) + at, WINDOW - at);
+        let _ = self.with(|file| rustix::fs::fallocate(file, flags, window(record, side) + at, WINDOW - at));
     }
 
     /// Nothing mapped yet.
@@ -118,7 +166,7 @@ impl Spill {
 
 impl AsFd for Spill {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.file.number()
     }
 }
 
@@ -146,18 +194,19 @@ impl MappedWindow<'_> {
             _ => {
                 let offset = window(self.record, Side::Results);
                 let mapped = self.len();
-                let reserve = |length| {
-                    // What is mapped is committed already.
-                    skep_ipc::memory::commit(&self.spill.0, offset + mapped..offset + length).map(|()| length)
-                };
-                // Where there is no room to spare, what is needed may still fit. A stream's limit is below a window's length.
-                let length = reserve(end.next_power_of_two().max(FIRST_PIECE))
-                    .or_else(|_| reserve(end))
-                    .map_err(TaskError::no_memory)?;
-                self.piece = None;
-                let piece = MmapOptions::new().offset(offset).len(length as usize).map_raw(&self.spill.0);
-                let unmapped = |e| skep_ipc::memory::unmapped("mmap of the spill file", length, e);
-                self.piece.insert(piece.map_err(unmapped).map_err(TaskError::no_memory)?)
+                let piece = self.spill.with(|file| {
+                    let reserve = |length| {
+                        // What is mapped is committed already.
+                        skep_ipc::memory::commit(file, offset + mapped..offset + length).map(|()| length)
+                    };
+                    // Where there is no room to spare, what is needed may still fit. A stream's limit is below a window's length.
+                    let length =
+                        reserve(end.next_power_of_two().max(FIRST_PIECE)).or_else(|_| reserve(end))?;
+                    let piece = MmapOptions::new().offset(offset).len(length as usize).map_raw(file);
+                    piece.map_err(|e| skep_ipc::memory::unmapped("mmap of the spill file", length, e))
+                });
+                let piece = piece.ok_or_else(|| lost(Side::Results))?;
+                self.piece.insert(piece.map_err(TaskError::no_memory)?)
             }
         };
         // SAFETY: `at + len` lies within the piece, whose pages are reserved and cannot be cut off (sealed); the record is this

@@ -36,8 +36,9 @@ pub(crate) fn main(number: u32, parent: Parent, setup: Setup, socket: OwnedFd) -
             // From here on tasks may be taken, because whoever settles our death knows us by this message.
             match wire::send(&socket, &Reply::Fit { worker: number, pid }, &[pidfd.as_fd()]) {
                 Ok(()) => {
-                    // Whoever waits for this socket's end waits for workers that are not known yet.
-                    drop((socket, setup));
+                    // Whoever waits for this socket's end waits for workers that are not known yet. And what a task may close
+                    // must not be dropped behind it: for an `OwnedFd` that is fatal.
+                    drop((socket, setup, pidfd));
                     worker.work()
                 }
                 Err(_) => 0, // nobody is there any more
@@ -61,6 +62,7 @@ impl Worker {
         let table = Table::attach(copy(&setup.records)?, copy(&setup.spill)?).map_err(|e| e.to_string())?;
         let worker = Worker {
             number,
+            has_run: false,
             tasks: queue(&setup.tasks)?,
             done: queue(&setup.done)?,
             table,

@@ -259,3 +259,54 @@ pub fn square_in_a_pool(n: u64) -> u64 {
     let pool = skep::Pool::builder().workers(1).build().expect("a pool in a worker");
     pool.apply(square, n).expect("a task in a task")
 }
+
+/// As daemons and sandboxes do.
+#[skep::task]
+pub fn close_all_descriptors() {
+    // SAFETY: closes descriptors that others own, which is what its laws are about.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+}
+
+/// The same at one number; gives a hundred bytes.
+#[skep::task]
+pub fn close_all_descriptors_at(n: u64, at: u64) -> Vec<u8> {
+    if n == at {
+        close_all_descriptors();
+    }
+    vec![n as u8; 100]
+}
+
+/// The same; and nobody shows this process a way to others' files any more.
+#[skep::task]
+pub fn close_all_descriptors_and_hide() {
+    // SAFETY: changes what this process alone sees.
+    unsafe {
+        libc::unshare(libc::CLONE_NEWNS);
+        libc::mount(
+            c"none".as_ptr(),
+            c"/".as_ptr(),
+            std::ptr::null(),
+            libc::MS_REC | libc::MS_PRIVATE,
+            std::ptr::null(),
+        );
+        libc::mount(c"tmpfs".as_ptr(), c"/proc".as_ptr(), c"tmpfs".as_ptr(), 0, std::ptr::null());
+    }
+    close_all_descriptors();
+}
+
+/// Closes all, and opens files of its own under their numbers, which stay open. How many.
+#[skep::task]
+pub fn reuse_all_descriptors(directory: PathBuf) -> u32 {
+    close_all_descriptors();
+    for n in 0..40_u32 {
+        let mut file = std::fs::File::create(directory.join(n.to_string())).unwrap();
+        write!(file, "{n}").unwrap();
+        std::mem::forget(file);
+    }
+    40
+}
+
+#[skep::task]
+pub fn small_square(n: u8) -> u8 {
+    n.wrapping_mul(n)
+}

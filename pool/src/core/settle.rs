@@ -33,7 +33,7 @@ impl Core {
         ticket.has_killed = true;
         let mut item = record.progress().items;
         let mut lost = Vec::new();
-        if item < ticket.count {
+        if item < ticket.count && !record.take_handed_back() {
             let deaths = if ticket.deaths.0 == item { ticket.deaths.1 } else { 0 };
             if deaths < ticket.retries {
                 ticket.deaths = (item, deaths + 1);

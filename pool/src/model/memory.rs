@@ -34,6 +34,7 @@ impl Record {
         Record {
             state: StateWord::new(),
             handles: AtomicU32::new(0),
+            handed_back: AtomicU32::new(0),
             task: AtomicU64::new(0),
             argument_bytes: AtomicU32::new(0),
             count: AtomicU32::new(0),

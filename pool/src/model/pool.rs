@@ -75,6 +75,7 @@ impl Pool {
         let memory = &self.0;
         Worker(Steps {
             number,
+            has_run: false,
             tasks: memory.tasks.attach(number.into()),
             done: memory.done.attach(number.into()),
             table: memory.table.attach(),

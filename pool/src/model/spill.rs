@@ -24,6 +24,10 @@ impl Spill {
         Ok(at >= end)
     }
 
+    pub(crate) fn is_lost(&self) -> bool {
+        false
+    }
+
     pub(crate) fn release(&self, _record: u32, _side: Side) {}
 
     pub(crate) fn release_from(&self, _record: u32, _side: Side, _at: u64) {}

@@ -58,7 +58,7 @@ impl Table {
 
     pub(crate) fn attach(segment: OwnedFd, spill: OwnedFd) -> Result<Table, skep_ipc::Error> {
         let segment = Segment::from_fd(segment, &BLUEPRINT)?;
-        Ok(Table { memory: Memory::over(segment), spill: Spill::from_fd(spill) })
+        Ok(Table { memory: Memory::over(segment), spill: Spill::from_fd(spill)? })
     }
 
     pub(crate) fn fds(&self) -> [BorrowedFd<'_>; 2] {

@@ -17,11 +17,34 @@ use std::io::Write;
 /// The exit status of a worker that found shared memory corrupt.
 const CORRUPT: i32 = 71;
 
+/// The exit status of a worker whose tasks have closed its descriptors, so that it cannot take further ones.
+const BEREFT: i32 = 72;
+
 /// Buffers keep so much between two tasks.
 const KEPT_BYTES: usize = 1 << 20;
 
+/// Why a worker ends in the middle of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The record makes no sense.
+    Corrupt,
+    /// A task has closed the descriptor that the record's bytes lie behind, and no other way leads there.
+    Bereft,
+}
+
+impl Stop {
+    fn status(self) -> i32 {
+        match self {
+            Stop::Corrupt => CORRUPT,
+            Stop::Bereft => BEREFT,
+        }
+    }
+}
+
 pub(crate) struct Worker {
     pub(crate) number: u32,
+    /// Whether a task has run here, which may have closed descriptors.
+    pub(crate) has_run: bool,
     pub(crate) tasks: SimpleQueue<u64>,
     pub(crate) done: SimpleQueue<u64>,
     pub(crate) table: Table,
@@ -45,8 +68,8 @@ impl Worker {
             match claimed {
                 Ok(None) => continue, // a stale id
                 Ok(Some(id)) => {
-                    if self.run(id).is_none() {
-                        return CORRUPT;
+                    if let Err(stop) = self.run(id) {
+                        return stop.status();
                     }
                     if self.done.put(id.pack()).is_err() {
                         return CORRUPT; // nobody closes this ring
@@ -58,19 +81,27 @@ impl Worker {
         }
     }
 
-    /// Runs the items of a claimed record that are not done yet. `None`: the record makes no sense.
-    pub(crate) fn run(&mut self, id: Id) -> Option<()> {
-        let record = self.table.record(id.index)?;
-        let work = self.table.read_task(id.index, &mut self.arguments).ok()?;
+    /// Runs the items of a claimed record that are not done yet.
+    pub(crate) fn run(&mut self, id: Id) -> Result<(), Stop> {
+        let record = self.table.record(id.index).ok_or(Stop::Corrupt)?;
+        let (table, has_run) = (&self.table, std::mem::replace(&mut self.has_run, true));
+        let unreadable = || {
+            if !(has_run && table.has_lost_spill()) {
+                return Stop::Corrupt;
+            }
+            record.hand_back(); // it is an earlier task's doing, and another worker runs this one
+            Stop::Bereft
+        };
+        let work = table.read_task(id.index, &mut self.arguments).map_err(|_| unreadable())?;
         let entry = task::find(work.task);
         let done = record.progress().items;
         let mut arguments = &self.arguments[..];
         for _ in 0..done {
-            frame::next(&mut arguments)?;
+            frame::next(&mut arguments).ok_or(Stop::Corrupt)?;
         }
-        let mut results = self.table.append_results(id.index, work.count > 1)?;
+        let mut results = self.table.append_results(id.index, work.count > 1).ok_or_else(unreadable)?;
         for _ in done..work.count {
-            let argument = frame::next(&mut arguments)?;
+            let argument = frame::next(&mut arguments).ok_or(Stop::Corrupt)?;
             let arena = &self.arena;
             let mut kept = None;
             let freight = frame::write_result(&mut self.frame, |result| match &entry {
@@ -95,7 +126,14 @@ impl Worker {
                 Err(error) => {
                     drop(freight);
                     // If not even this fits, the parent reports the items that are missing.
-                    if results.append(&frame::error_frame(error), false).is_err() {
+                    let is_told = results.append(&frame::error_frame(error), false).is_ok();
+                    if self.table.has_lost_spill() {
+                        if is_told {
+                            record.hand_back(); // the items behind it, if there are
+                        }
+                        return Err(Stop::Bereft);
+                    }
+                    if !is_told {
                         break;
                     }
                 }
@@ -110,6 +148,6 @@ impl Worker {
         self.arguments.shrink_to(KEPT_BYTES);
         self.frame.clear();
         self.frame.shrink_to(KEPT_BYTES);
-        Some(())
+        Ok(())
     }
 }
