@@ -45,9 +45,14 @@ pub use crate::sync::biased::model::{Leaf, Root};
 pub use world::World;
 
 pub use crate::sync::loom::{AtomicU32, AtomicU64, Cell, fence, futex_wait, futex_wake};
+pub use crate::sync::pair::{Membarrier, set_membarrier};
+#[doc(hidden)]
+pub use crate::sync::pair::{heavy_fence, light_fence};
 
+use crate::sync::pair;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64 as StdAtomicU64, AtomicUsize, Ordering};
 
 /// The payload of the unwinding that stands for a death.
 struct Killed;
@@ -57,10 +62,15 @@ loom::thread_local! {
     static DEAD: std::cell::Cell<bool> = std::cell::Cell::new(false);
 }
 
+/// Whether this process still acts.
+pub(crate) fn is_alive() -> bool {
+    !DEAD.with(std::cell::Cell::get)
+}
+
 /// Before each shared-memory operation. False: this process is dead, the operation must not happen.
 #[doc(hidden)]
 pub fn step() -> bool {
-    if DEAD.with(std::cell::Cell::get) {
+    if !is_alive() {
         return false;
     }
     match STEPS_LEFT.with(std::cell::Cell::get) {
@@ -91,9 +101,13 @@ pub fn process<R>(kill_at: Option<u64>, life: impl FnOnce() -> R) -> Option<R> {
     }
 }
 
-/// Starts a participant on a simulated thread of its own.
+/// Starts a participant on a simulated thread of its own. Each execution of a model starts as many.
 pub fn spawn<R: 'static>(participant: impl FnOnce() -> R + 'static) -> loom::thread::JoinHandle<R> {
-    loom::thread::spawn(participant)
+    let number = pair::next_participant();
+    loom::thread::spawn(move || {
+        pair::begin(number);
+        participant()
+    })
 }
 
 /// What exploring a model came to.
@@ -105,8 +119,8 @@ pub struct Explored {
     pub executions: u64,
 }
 
-/// The number by which every bound on preemptions is raised: the environment variable `SKEP_MODEL_DEEPER`, 0 without it.
-fn deeper() -> usize {
+/// The number by which every bound on preemptions is raised, or lowered where it is negative: the environment variable `SKEP_MODEL_DEEPER`, 0 without it.
+fn deeper() -> isize {
     std::env::var("SKEP_MODEL_DEEPER").ok().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
@@ -114,16 +128,40 @@ fn deeper() -> usize {
 ///
 /// The environment variable `SKEP_MODEL_DEEPER` adds to the bound: few faults need more than two preemptions, and each further one multiplies the time by ten or so.
 pub fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) -> Explored {
-    let executions = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let model = Arc::new(model);
+    pair::expect_participants(Some(count_participants(model.clone())));
+    let executions = Arc::new(StdAtomicU64::new(0));
     let counter = executions.clone();
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions + deeper());
-    builder.max_branches = 20_000;
+    let mut builder = builder();
+    builder.preemption_bound = Some(preemptions.saturating_add_signed(deeper()));
     builder.check(move || {
+        pair::begin(pair::next_participant());
         counter.fetch_add(1, Ordering::Relaxed);
         model();
     });
     Explored { kill_points: 0, executions: executions.load(Ordering::Relaxed) }
+}
+
+/// Runs one execution of `model`; says how many participants it has.
+fn count_participants(model: Arc<impl Fn() + Send + Sync + 'static>) -> usize {
+    pair::expect_participants(None);
+    let participants = Arc::new(AtomicUsize::new(0));
+    let counted = participants.clone();
+    let mut builder = builder();
+    // Loom looks before each execution whose number is a multiple of the interval, from 1 on, whether it is the last one's turn.
+    (builder.checkpoint_interval, builder.max_permutations) = (1, Some(2));
+    builder.check(move || {
+        pair::begin(pair::next_participant());
+        model();
+        counted.store(pair::participants(), Ordering::Relaxed);
+    });
+    participants.load(Ordering::Relaxed)
+}
+
+fn builder() -> loom::model::Builder {
+    let mut builder = loom::model::Builder::new();
+    builder.max_branches = 20_000;
+    builder
 }
 
 /// Runs `model` with `Some(k)` for k = 0, 1, 2, … until in no execution it reports (by returning true) that its process was killed.
@@ -134,7 +172,7 @@ pub fn kill_at_every_step(
 ) -> Explored {
     let mut all = Explored { kill_points: 0, executions: 0 };
     loop {
-        let was_killed = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let was_killed = Arc::new(AtomicBool::new(false));
         let (model, killed, k) = (model.clone(), was_killed.clone(), all.kill_points);
         all.executions += explore(preemptions, move || {
             if model(Some(k)) {
@@ -157,7 +195,7 @@ pub fn kill_two_at_every_step(
 ) -> Explored {
     let mut all = Explored { kill_points: 0, executions: 0 };
     for k in (0..).map(Some) {
-        let first_killed = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let first_killed = Arc::new(AtomicBool::new(false));
         let (model, killed) = (model.clone(), first_killed.clone());
         let explored = kill_at_every_step(preemptions, move |j| {
             let [first, second] = model(k, j);

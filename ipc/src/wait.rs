@@ -45,8 +45,9 @@
 //! needless wake (N5).
 
 use crate::sync::{self, Acquire, AtomicU32, Relaxed, SeqCst, fence, heavy_fence, light_fence};
+use std::time::Duration;
 #[cfg(not(loom))]
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const NOBODY: u32 = 0;
 const ASLEEP: u32 = 1;
@@ -74,9 +75,10 @@ pub(crate) enum Sleepers {
 struct Ticket(u32);
 
 impl WaitWord {
-    #[cfg_attr(not(loom), expect(dead_code, reason = "shared memory starts as zeroes"))]
+    /// Knows of a refusal from the beginning where its maker's kernel refuses: in a model no slice ends.
+    #[cfg(loom)]
     pub(crate) fn new() -> Self {
-        WaitWord(AtomicU32::new(0))
+        WaitWord(AtomicU32::new(if sync::is_refused() { FENCED } else { NOBODY }))
     }
 
     /// Replaces the word by what `next` makes of it; says what it is then. Nothing, if `next` does not want to.
@@ -165,6 +167,17 @@ pub(crate) enum Until {
     Instant(Instant),
 }
 
+impl Until {
+    /// Whether the time is over.
+    fn is_over(self) -> bool {
+        match self {
+            Until::Forever => false,
+            #[cfg(not(loom))]
+            Until::Instant(at) => at <= Instant::now(),
+        }
+    }
+}
+
 #[cfg(not(loom))]
 impl Until {
     /// From now on for `timeout`; for ever, if the clock cannot express it.
@@ -214,8 +227,7 @@ pub(crate) fn wait_while(word: &AtomicU32, value: u32, until: Until, check: impl
     sleep_on(word, || value, until, look, check).is_some()
 }
 
-/// `announce` says what the word must still be for the sleep that follows.
-#[cfg(not(loom))]
+/// Looks for a while, and then again and again, asleep in between. `announce` says what the word must still be for the sleep that follows.
 fn sleep_on<R>(
     word: &AtomicU32,
     announce: impl Fn() -> u32,
@@ -223,6 +235,32 @@ fn sleep_on<R>(
     mut look: impl FnMut() -> Option<R>,
     mut check: impl FnMut() -> bool,
 ) -> Option<R> {
+    // What is found here is found without an announcement: its finder wakes others with a light fence alone.
+    if let Some(found) = linger(until, &mut look) {
+        return Some(found);
+    }
+    let mut slices = Slices::begin(&mut check);
+    if until.is_over() {
+        return look(); // nobody sleeps, so there is nothing to announce, and no heavy fence
+    }
+    let mut announced = announce();
+    loop {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        let sleep = slices.left(until)?;
+        sync::futex_wait(word, announced, Some(sleep));
+        slices.check(&mut check);
+        // A ticket that is not stale still holds: the fence of its W2 was before this look too.
+        if word.load(Relaxed) != announced {
+            announced = announce();
+        }
+    }
+}
+
+/// Looks for as long as a wake-up would take.
+#[cfg(not(loom))]
+fn linger<R>(until: Until, look: &mut impl FnMut() -> Option<R>) -> Option<R> {
     for _ in 0..SPINS {
         if let Some(found) = look() {
             return Some(found);
@@ -236,52 +274,63 @@ fn sleep_on<R>(
         }
         sync::yield_now();
     }
-    check();
-    if until.remaining() == Some(Duration::ZERO) {
-        return look(); // nobody sleeps, so there is nothing to announce, and no heavy fence
+    None
+}
+
+/// In a model one look stands for all.
+#[cfg(loom)]
+fn linger<R>(_until: Until, look: &mut impl FnMut() -> Option<R>) -> Option<R> {
+    look()
+}
+
+/// The pieces that a sleep is cut into.
+#[cfg(not(loom))]
+struct Slices {
+    slice: Duration,
+    checked_at: Instant,
+}
+
+#[cfg(not(loom))]
+impl Slices {
+    /// The first one, after a check.
+    fn begin(check: &mut impl FnMut() -> bool) -> Self {
+        check();
+        Slices { slice: SLICE, checked_at: Instant::now() }
     }
-    let mut slice = SLICE;
-    let mut checked_at = Instant::now();
-    let mut announced = announce();
-    loop {
-        if let Some(found) = look() {
-            return Some(found);
+
+    /// How long to sleep at most; `None` when the time is over.
+    fn left(&self, until: Until) -> Option<Duration> {
+        match until.remaining() {
+            Some(Duration::ZERO) => None,
+            Some(left) => Some(left.min(self.slice)),
+            None => Some(self.slice),
         }
-        let sleep = match until.remaining() {
-            Some(Duration::ZERO) => return None,
-            Some(left) => left.min(slice),
-            None => slice,
-        };
-        sync::futex_wait(word, announced, Some(sleep));
-        if checked_at.elapsed() >= slice {
-            slice = if check() { SLICE } else { LONGEST_SLICE.min(2 * slice) };
-            checked_at = Instant::now();
-        }
-        // A ticket that is not stale still holds: the fence of its W2 was before this look too.
-        if word.load(Relaxed) != announced {
-            announced = announce();
+    }
+
+    /// Checks if a slice is over.
+    fn check(&mut self, check: &mut impl FnMut() -> bool) {
+        if self.checked_at.elapsed() >= self.slice {
+            self.slice = if check() { SLICE } else { LONGEST_SLICE.min(2 * self.slice) };
+            self.checked_at = Instant::now();
         }
     }
 }
 
-/// The same in a model: no time passes, so nobody sleeps in slices; instead a simulated death wakes every sleeper.
+/// In a model no time passes: a simulated death wakes every sleeper, which checks then, and whenever it is woken.
 #[cfg(loom)]
-fn sleep_on<R>(
-    word: &AtomicU32,
-    announce: impl Fn() -> u32,
-    _until: Until,
-    mut look: impl FnMut() -> Option<R>,
-    mut check: impl FnMut() -> bool,
-) -> Option<R> {
-    let mut announced = announce();
-    loop {
-        if let Some(found) = look() {
-            return Some(found);
-        }
-        sync::futex_wait(word, announced, None);
+struct Slices;
+
+#[cfg(loom)]
+impl Slices {
+    fn begin(_check: &mut impl FnMut() -> bool) -> Self {
+        Slices
+    }
+
+    fn left(&self, _until: Until) -> Option<Duration> {
+        Some(Duration::MAX)
+    }
+
+    fn check(&mut self, check: &mut impl FnMut() -> bool) {
         check();
-        if word.load(Relaxed) != announced {
-            announced = announce();
-        }
     }
 }

@@ -149,7 +149,7 @@ fn an_item_given_back_is_delivered_once() {
 #[test]
 fn an_item_put_back_beside_a_repair_is_delivered_once() {
     report("put back beside a repair, capacity 1", || {
-        kill_at_every_step(2, |k| {
+        kill_at_every_step(1, |k| {
             let queue = Queue::<u64>::new(1, 4);
             let (a, x, y, r) = (queue.peer(0), queue.peer(1), queue.peer(2), queue.peer(3));
             assert!(r.try_put(7));
@@ -176,7 +176,7 @@ fn an_item_put_back_beside_a_repair_is_delivered_once() {
 #[test]
 fn two_repairers_do_not_deliver_an_item_twice() {
     report("two repairers, capacity 1", || {
-        kill_at_every_step(2, |k| {
+        kill_at_every_step(1, |k| {
             let queue = Queue::<u64>::new(1, 4);
             let (a, b, c, d) = (queue.peer(0), queue.peer(1), queue.peer(2), queue.peer(3));
             assert!(c.try_put(7));

@@ -1,7 +1,7 @@
 //! Sleeping and waking on the ring, and its end: a wake-up that is lost is a deadlock, which loom reports.
 
 use crate::support::{Outcomes, report, spawn};
-use skep::model::{Queue, explore};
+use skep::model::{Queue, explore, kill_at_every_step, process};
 
 /// One consumer sleeps for each of two items that two producers put: if a wake-up were lost, loom would report a deadlock.
 #[test]
@@ -109,7 +109,7 @@ fn close_wakes_the_sleeping_and_leaves_what_was_put() {
 #[test]
 fn the_end_comes_after_what_is_put_back() {
     report("close, and an item put back beside a sleeping consumer, capacity 1", || {
-        explore(3, || {
+        explore(2, || {
             let queue = Queue::<u64>::new(1, 2);
             let (a, b) = (queue.peer(0), queue.peer(1));
             assert!(a.try_put(1));
@@ -121,7 +121,7 @@ fn the_end_comes_after_what_is_put_back() {
         })
     });
     report("close beside a put in flight, two sleeping consumers, capacity 1", || {
-        explore(2, || {
+        explore(1, || {
             let queue = Queue::<u64>::new(1, 3);
             let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
             let first = a.start_put().unwrap();
@@ -148,11 +148,42 @@ fn the_end_comes_after_what_is_put_back() {
     });
 }
 
+/// A producer that sleeps is told of the close; so is a consumer that sleeps on the same word until
+/// the end is sure, though a release wakes one sleeper. Whoever closes may be killed anywhere.
+fn told_of_the_close(k: Option<u64>) -> bool {
+    let queue = Queue::<u64>::new(1, 4);
+    let [a, b, c, d] = [0, 1, 2, 3].map(|n| queue.peer(n));
+    assert!(a.try_put(1));
+    let held = a.lease().unwrap();
+    let b = spawn(move || b.put(2));
+    let c = spawn(move || c.get());
+    let lived = process(k, || d.close()).is_some();
+    if !lived {
+        queue.died(3);
+    }
+    a.ack(held);
+    let put = b.join().unwrap();
+    if put {
+        a.close();
+    }
+    assert_eq!(c.join().unwrap(), put.then_some(2));
+    assert!(!put || !lived, "put after the close");
+    !lived
+}
+
+#[test]
+fn a_producer_is_told_of_the_close_beside_one_that_waits_for_the_end() {
+    report("close beside a sleeping producer and one that waits for the end, capacity 1", || {
+        explore(1, || assert!(!told_of_the_close(None)))
+    });
+    report("killed close beside the same", || kill_at_every_step(0, told_of_the_close));
+}
+
 /// Items that come back are seen by whoever looks, but not by whoever passes a wake-up on: each has a wake-up of its own, also while another one is on its way.
 #[test]
 fn no_wake_up_for_what_comes_back_is_held_back() {
     report("two items put back beside two sleeping consumers, capacity 2", || {
-        explore(2, || {
+        explore(1, || {
             let queue = Queue::<u64>::new(2, 3);
             let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
             assert!(a.try_put(1) && a.try_put(2));

@@ -161,7 +161,7 @@ fn a_refused_try_write_leaves_nothing() {
         })
     });
     report("rwlock, try_write beside a reader that comes and a writer that waits", || {
-        explore(2, || {
+        explore(1, || {
             let lock = RwLock::new(0, 3);
             let [a, b, c] = peers(&lock);
             let trying = spawn(move || a.try_write(1));
@@ -177,7 +177,7 @@ fn a_refused_try_write_leaves_nothing() {
 #[test]
 fn a_writer_gets_in_once_a_reader_killed_at_any_step_is_mended_for() {
     report("rwlock, killed reader, sleeping writer", || {
-        kill_at_every_step(2, |k| {
+        kill_at_every_step(1, |k| {
             let lock = RwLock::new(0, 3);
             let [a, b, c] = peers(&lock);
             let reader = mortal(&lock, a, k, |a| a.try_read());
@@ -195,7 +195,7 @@ fn a_writer_gets_in_once_a_reader_killed_at_any_step_is_mended_for() {
 
 /// The value is read only where nobody says that it is suspect; a torn one would be noticed then.
 fn killed_writer(life: fn(&RwLockPeer<u64>) -> bool) -> Explored {
-    kill_at_every_step(2, move |k| {
+    kill_at_every_step(1, move |k| {
         let lock = RwLock::new(0, 3);
         let [a, b, c] = peers(&lock);
         let writer = mortal(&lock, a, k, life);
@@ -224,7 +224,7 @@ fn what_a_writer_killed_at_any_step_leaves_is_whole_or_suspect() {
 #[test]
 fn a_writer_that_is_killed_while_it_waits_for_a_reader_breaks_nothing() {
     report("rwlock, writer killed while a reader is in", || {
-        kill_at_every_step(2, |k| {
+        kill_at_every_step(1, |k| {
             let lock = RwLock::new(0, 3);
             let [a, b, c] = peers(&lock);
             b.begin_read();
@@ -242,7 +242,7 @@ fn a_writer_that_is_killed_while_it_waits_for_a_reader_breaks_nothing() {
 #[test]
 fn a_writer_killed_between_writers_holds_up_none() {
     report("rwlock, killed writer, sleeping writer", || {
-        kill_at_every_step(2, |k| {
+        kill_at_every_step(1, |k| {
             let lock = RwLock::new(0, 3);
             let [a, b, c] = peers(&lock);
             let first = mortal(&lock, a, k, |a| a.try_write(1));

@@ -61,7 +61,7 @@ fn permits_are_conserved_among_the_living() {
 #[test]
 fn a_release_wakes_a_sleeper() {
     report("a sleeper for one permit, and one for two", || {
-        explore(2, || {
+        explore(1, || {
             let semaphore = Semaphore::new(0, 3, 3);
             let [a, b, c] = [0, 1, 2].map(|n| semaphore.take_part(n));
             let one = spawn(move || a.acquire(1));
@@ -235,7 +235,7 @@ fn a_mender_killed_at_any_step_is_followed_by_another() {
 #[test]
 fn a_killed_holder_leaves_nobody_asleep() {
     report("killed holder, a sleeper", || {
-        kill_at_every_step(2, |k| {
+        kill_at_every_step(1, |k| {
             let semaphore = Semaphore::new(1, 1, 3);
             let [a, b, c] = [0, 1, 2].map(|n| semaphore.take_part(n));
             a.acquire(1);

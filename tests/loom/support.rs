@@ -25,9 +25,12 @@ impl<O: Ord + Debug + Clone> Outcomes<O> {
         self.0.lock().unwrap().insert(outcome);
     }
 
-    /// Each outcome is permitted, and each permitted one was reached.
+    /// Each outcome is permitted, and each permitted one was reached, unless models are explored with fewer preemptions than they ask for.
     pub fn are_exactly(&self, permitted: &[O]) {
-        assert_eq!(*self.0.lock().unwrap(), permitted.iter().cloned().collect());
+        let seen = self.0.lock().unwrap();
+        let permitted: BTreeSet<O> = permitted.iter().cloned().collect();
+        let has_fewer = std::env::var("SKEP_MODEL_DEEPER").is_ok_and(|deeper| deeper.starts_with('-'));
+        assert!(seen.is_subset(&permitted) && (has_fewer || seen.len() == permitted.len()), "{seen:?}");
     }
 }
 

@@ -14,7 +14,6 @@ use crate::queue::leasing::Delivery;
 use crate::queue::port::Port;
 use crate::segment::{agree, open_or_create};
 use crate::sync::biased::Leaf;
-use crate::sync::{SeqCst, fence};
 use crate::wait::{Until, WaitWord};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -101,11 +100,7 @@ impl End {
     /// A delivery is done with.
     pub(super) fn ack(&self, delivery: Delivery) {
         self.port.ack(delivery);
-        // Two who are done at once must not both miss the other's end.
-        self.joiners.wake_if(u32::MAX, |_| {
-            fence(SeqCst);
-            self.port.is_done()
-        });
+        self.port.wake_joiners(self.joiners);
     }
 }
 

@@ -93,7 +93,6 @@ pub(crate) const fn is_orphaned(turn: u64, p: u64) -> bool {
 }
 
 /// The position that a turn tells of, as far as turns keep it.
-#[cfg(not(loom))]
 #[inline]
 pub(crate) const fn position(turn: u64) -> u64 {
     turn >> POSITION_SHIFT

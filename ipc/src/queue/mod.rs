@@ -2,6 +2,7 @@
 
 mod batch;
 mod intent;
+mod joining;
 pub(crate) mod layout;
 pub(crate) mod leasing;
 mod orphans;

@@ -4,7 +4,7 @@ use super::layout::{Control, Slot};
 use super::leasing::{Delivery, Leased};
 use super::ring::{Refusal, Ring};
 use crate::model::World;
-use crate::wait::Until;
+use crate::wait::{Until, WaitWord};
 use bytemuck::Pod;
 use loom::sync::Arc;
 use std::ptr::NonNull;
@@ -15,6 +15,8 @@ pub struct Queue<T>(Arc<Memory<T>>);
 struct Memory<T> {
     control: Control,
     slots: Box<[Slot<T>]>,
+    /// Where joiners sleep.
+    joiners: Option<WaitWord>,
     world: World,
 }
 
@@ -32,10 +34,20 @@ impl<T> Clone for Queue<T> {
 impl<T: Pod> Queue<T> {
     /// A ring of `capacity` slots (a power of two) for `peers` participants.
     pub fn new(capacity: u64, peers: usize) -> Self {
+        Queue::with_joiners(capacity, peers, None)
+    }
+
+    /// The same, which participants can [join](Peer::join_all): what [`JoinableQueue`](../struct.JoinableQueue.html) is on a machine.
+    pub fn joinable(capacity: u64, peers: usize) -> Self {
+        Queue::with_joiners(capacity, peers, Some(WaitWord::new()))
+    }
+
+    fn with_joiners(capacity: u64, peers: usize, joiners: Option<WaitWord>) -> Self {
         assert!(capacity.is_power_of_two());
         Queue(Arc::new(Memory {
             control: Control::new(),
             slots: (0..capacity).map(Slot::new).collect(),
+            joiners,
             world: World::new(peers),
         }))
     }
@@ -155,6 +167,9 @@ impl<T: Pod> Peer<T> {
     /// A leased item is done with.
     pub fn ack(&self, lease: Lease<T>) {
         self.ring().ack(&self.leased, lease.delivery);
+        if let Some(joiners) = &self.memory.joiners {
+            self.ring().wake_joiners(joiners);
+        }
     }
 
     /// A leased item goes back.
@@ -197,6 +212,22 @@ impl<T: Pod> Peer<T> {
 
     /// Repairs for the dead; says for how many.
     pub fn recover(&self) -> usize {
-        self.ring().recover(&self.memory.world)
+        let repaired = self.ring().recover(&self.memory.world);
+        if repaired > 0 {
+            self.wake_all_joiners();
+        }
+        repaired
+    }
+
+    /// Sleeps until everything that was put has been released. Panics unless the queue is [joinable](Queue::joinable).
+    pub fn join_all(&self) {
+        let joiners = self.memory.joiners.as_ref().expect("a joinable queue");
+        assert!(self.ring().wait_until_done(joiners, &self.memory.world, Until::Forever));
+    }
+
+    fn wake_all_joiners(&self) {
+        if let Some(joiners) = &self.memory.joiners {
+            joiners.wake(u32::MAX);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Looking at a ring's items from outside, while others put and get.
 
-use super::layout::{CLOSED, is_delivered, is_free, is_orphaned, position, skipped};
+use super::layout::{is_delivered, is_orphaned, position};
 use super::ring::Ring;
 use crate::sync::{Acquire, fence};
 use bytemuck::Pod;
@@ -23,21 +23,5 @@ impl<T: Pod> Ring<'_, T> {
                 turn = now;
             }
         }
-    }
-
-    /// Whether everything that was put has been released: every position that producers have claimed is skipped, or was claimed by a consumer, and no slot holds
-    /// an item. As nothing was put between the two looks at `tail`, what was released before stays so.
-    pub(crate) fn is_done(&self) -> bool {
-        let tail = self.control.tail.0.load(Acquire) & !CLOSED;
-        let head = self.control.head.0.load(Acquire);
-        let is_open = |turn: u64| is_free(turn) || turn == skipped(position(turn));
-        let ahead = tail.wrapping_sub(head);
-        ahead <= self.capacity
-            && (0..ahead).all(|n| {
-                let p = head.wrapping_add(n);
-                self.slot(p).turn.load(Acquire) == skipped(p)
-            })
-            && (0..self.capacity).all(|index| is_open(self.slot(index).turn.load(Acquire)))
-            && self.control.tail.0.load(Acquire) & !CLOSED == tail
     }
 }

@@ -9,7 +9,7 @@ use crate::error::{Error, GetError, PutBatchError, PutError};
 use crate::fork::Epoch;
 use crate::refusals::Refusals;
 use crate::segment::Segment;
-use crate::wait::{Until, WaitWord, wait};
+use crate::wait::{Until, WaitWord};
 use bytemuck::Pod;
 
 /// A ring as one participant uses it.
@@ -232,16 +232,16 @@ impl<T: Pod> Port<T> {
         self.ring.capacity()
     }
 
-    /// Whether everything that was put has been released.
-    pub(crate) fn is_done(&self) -> bool {
-        self.ring.is_done()
+    /// Waits until everything that was put has been released; false when the time is over. Whoever releases wakes those who sleep on `joiners`.
+    pub(crate) fn wait_until_done(&self, joiners: &WaitWord, until: Until) -> Result<bool, GetError> {
+        self.check_epoch()?;
+        Ok(self.ring.wait_until_done(joiners, &self.segment, until))
     }
 
-    /// Waits until everything that was put has been released; false when the time is over. Whoever releases wakes those who sleep on `word`.
-    pub(crate) fn wait_until_done(&self, word: &WaitWord, until: Until) -> Result<bool, GetError> {
-        self.check_epoch()?;
-        let look = || self.ring.is_done().then_some(());
-        Ok(wait(word, until, look, || self.ring.recover_holders(&self.segment)).is_some())
+    /// Wakes those who sleep on `joiners` if all is done, after something was acknowledged.
+    #[inline]
+    pub(crate) fn wake_joiners(&self, joiners: &WaitWord) {
+        self.ring.wake_joiners(joiners);
     }
 
     /// Repairs for the dead that are found; says for how many.

@@ -19,22 +19,6 @@ pub(crate) fn prefetch_for_write<T>(_target: &T) {}
 /// See [`prefetch_for_write`].
 pub(crate) fn prefetch_for_read<T>(_target: &T) {}
 
-/// Loom knows no kernel that fences for others: here both fences are full ones.
-pub(crate) fn light_fence() {
-    fence(Ordering::SeqCst);
-}
-
-/// See [`light_fence`].
-pub(crate) fn heavy_fence() -> bool {
-    fence(Ordering::SeqCst);
-    true
-}
-
-/// See [`light_fence`].
-pub(crate) fn heavy_fence_here() -> bool {
-    heavy_fence()
-}
-
 /// In a model no time passes.
 pub(crate) fn milliseconds() -> u32 {
     0

@@ -1,7 +1,7 @@
 //! The shim between the algorithms and what they run on: the machine, or loom's model of one.
 //!
 //! Both twins offer the same names: atomics, [`Cell`] for payloads, `fence` and its asymmetric pair, `spin_loop`, `yield_now`, and the futex.
-//! Only `sync/loom.rs`, `model.rs` and the `model.rs` of each primitive name loom.
+//! Only `sync/loom.rs`, `sync/pair.rs`, `model.rs` and the `model.rs` of each primitive name loom.
 
 #[cfg(not(loom))]
 mod asymmetric;
@@ -14,7 +14,9 @@ pub(crate) use {asymmetric::*, real::*};
 #[cfg(loom)]
 pub(crate) mod loom;
 #[cfg(loom)]
-pub(crate) use self::loom::*;
+pub(crate) mod pair;
+#[cfg(loom)]
+pub(crate) use self::{loom::*, pair::*};
 
 pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
