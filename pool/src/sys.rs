@@ -147,10 +147,11 @@ pub(crate) fn is_privileged() -> bool {
 /// by a question for a password, until a shell that knows nothing of it brings them to the foreground.
 pub(crate) fn leave_terminal() {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    if let Ok(terminal) = rustix::fs::open("/dev/tty", flags, Mode::empty()) {
-        // SAFETY: takes no argument, and concerns this process alone: it leads no session.
-        unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCNOTTY) };
-    }
+    let terminal = rustix::fs::open("/dev/tty", flags, Mode::empty());
+    // Where there is no such file, standard error may be the terminal; of what is none this is an error.
+    let terminal = terminal.as_ref().map_or(rustix::stdio::stderr(), |terminal| terminal.as_fd());
+    // SAFETY: takes no argument, and concerns this process alone: it leads no session.
+    unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCNOTTY) };
 }
 
 /// Returns a handle of the directory that this process is in, whatever becomes of its name.

@@ -417,12 +417,6 @@ fn chroot() {
     println!("{first} {second} {error}");
 }
 
-/// The zygote, once it has a worker that takes tasks.
-fn zygote(pool: &Pool) -> u32 {
-    until("there is a worker", || !pool.stats().worker_pids.is_empty());
-    zygote_of(pool)
-}
-
 /// Lets zygotes die, in the middle of tasks that have started something, and tells how many children are left.
 fn takes_in_orphans() {
     let directory = tempfile::tempdir().unwrap();
@@ -431,12 +425,12 @@ fn takes_in_orphans() {
         let file = directory.path().join(round.to_string());
         let running = pool.apply_async(announce_grandchild_and_hang, file.clone());
         let pids = crate::support::numbers_in(&file, 2);
-        kill(zygote(&pool), libc::SIGKILL);
+        kill(zygote_of(&pool), libc::SIGKILL);
         assert!(running.get().is_err());
         assert_eq!(pool.apply(square_quickly, 7), Ok(49));
         until("they are dead", || pids.iter().copied().all(is_dead));
     }
-    let zygote = zygote(&pool);
+    let zygote = zygote_of(&pool);
     until("its one zygote is left", || children() == 1);
     assert!(!is_dead(zygote));
     drop(pool);
@@ -447,7 +441,7 @@ fn takes_in_orphans() {
 fn lives_with_a_pool(start: Start) {
     let pool = Pool::builder().workers(2).start_by(start).build().unwrap();
     let Err(TaskError::WorkerDied { cause, .. }) = pool.apply(exit_with, 3) else { panic!("it lives") };
-    kill(zygote(&pool), libc::SIGKILL);
+    kill(zygote_of(&pool), libc::SIGKILL);
     let result = pool.apply(square_quickly, 7).unwrap();
     drop(pool);
     println!("{cause:?}, {result}, {} children", children());

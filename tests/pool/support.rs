@@ -76,8 +76,20 @@ pub fn is_dead(pid: u32) -> bool {
     process(pid).is_none_or(|(state, _)| state == 'Z')
 }
 
+/// The process that forks a pool's workers, once one of them is known: it may have run tasks before.
 pub fn zygote_of(pool: &Pool) -> u32 {
-    process(pool.stats().worker_pids[0]).unwrap().1
+    let name = |pid| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    // A worker whose zygote was killed is another process's child.
+    let zygote = || {
+        let (_, parent) = process(*pool.stats().worker_pids.first()?)?;
+        (name(parent) == "skep-zygote\n").then_some(parent)
+    };
+    let mut found = None;
+    until("a worker is known", || {
+        found = zygote();
+        found.is_some()
+    });
+    found.unwrap()
 }
 
 /// The numbers that a task has written into a file, once there are `count` of them.
