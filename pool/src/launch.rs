@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A running zygote, as its parent sees it. Whoever has it ends it: dropping it does.
 pub(crate) struct Zygote {
-    /// It is the leader of this process group.
+    /// It leads this process group, in which workers begin.
     group: Pid,
     ended: Option<Cause>,
     /// The conversation.
@@ -86,8 +86,8 @@ impl Zygote {
             .map_err(PoolError::os("sendmsg"))
     }
 
-    /// Kills it with its group, which holds its workers and what they have started, and reaps it. Once: afterwards these numbers
-    /// may be another's.
+    /// Kills it, with which the kernel kills its workers and what they have started, and reaps it. Once: afterwards its number may
+    /// be another's.
     pub(crate) fn end(&mut self) -> Cause {
         *self.ended.get_or_insert_with(|| {
             // It ends at that by itself, also where this process may not kill it.

@@ -65,6 +65,8 @@ mod launch;
 #[cfg(not(loom))]
 mod leftover;
 #[cfg(not(loom))]
+mod lifeline;
+#[cfg(not(loom))]
 mod map;
 #[cfg(not(loom))]
 mod numbers;

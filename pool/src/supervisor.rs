@@ -334,6 +334,7 @@ impl Supervisor {
                 if !is_dead {
                     return Err(format!("worker {} cannot be killed", process.pid));
                 }
+                process.reap();
             }
             self.bury(number, Cause::Unknown, Some(format!("the zygote {cause}")));
         }
@@ -359,9 +360,7 @@ impl Supervisor {
     }
 
     fn kill_workers(&self) {
-        for pidfd in self.fit().filter_map(|process| process.pidfd.as_ref()) {
-            let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
-        }
+        self.fit().for_each(Process::kill);
     }
 
     /// Kills what is left, and returns when it is gone. The zygote reaps its workers before it is killed itself, so that no dead
@@ -392,6 +391,7 @@ impl Supervisor {
         for process in self.fit() {
             // What is lent to a worker by an open call is not given back before it is gone, however long the kernel keeps it.
             while process.is_dead(DYING) != Ok(true) && self.core.has_open_calls() {}
+            process.reap();
         }
         lock(&self.board.pids).clear();
     }
@@ -404,6 +404,22 @@ impl Drop for Supervisor {
 }
 
 impl Process {
+    /// Kills it and its group, in which is what its task has started.
+    fn kill(&self) {
+        if let (Some(pidfd), Some(group)) = (&self.pidfd, Pid::from_raw(self.pid as i32)) {
+            sys::kill_group(pidfd, group);
+            let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL); // before Linux 6.9
+        }
+    }
+
+    /// Reaps it and its group, once it is dead. Where this process takes in orphans, as the first one of a container does, they are
+    /// its children when their zygote has died before them; elsewhere they are not.
+    fn reap(&self) {
+        if let Some(group) = Pid::from_raw(self.pid as i32) {
+            sys::reap_dying(group, REAPING);
+        }
+    }
+
     /// Whether it has ended, waiting for that as long as `timeout`.
     ///
     /// Where its pidfd is missing, its zygote must have ended. Then its number may have become another's: that one is waited for, in vain, but no living worker is taken

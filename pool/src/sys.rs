@@ -206,6 +206,23 @@ pub(crate) fn set_limits(limits: &[(u64, u64)]) {
     }
 }
 
+/// Asks the kernel to kill this process's group when something happens to what is open there.
+pub(crate) fn kill_group_at_event(file: BorrowedFd<'_>) -> Result<(), Errno> {
+    const F_SETSIG: libc::c_int = 10; // on all of Linux's architectures
+    let group = rustix::process::getpgrp().as_raw_pid();
+    for (command, argument) in [
+        (libc::F_SETOWN, -group),
+        (F_SETSIG, libc::SIGKILL),
+        (libc::F_SETFL, libc::O_ASYNC | libc::O_NONBLOCK),
+    ] {
+        // SAFETY: these commands take an integer, and change what is open there alone.
+        if unsafe { libc::fcntl(file.as_raw_fd(), command, argument) } < 0 {
+            return Err(last_error());
+        }
+    }
+    Ok(())
+}
+
 /// Kills all processes of a group whose leader has that pidfd.
 ///
 /// Since Linux 6.9 by the pidfd alone. Before, by its number, which is the group's as long as the leader is not reaped: if somebody
@@ -221,6 +238,18 @@ pub(crate) fn kill_group(leader: &OwnedFd, group: Pid) {
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         if rustix::process::waitid(WaitId::PidFd(leader.as_fd()), look).is_ok() {
             let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+/// Reaps the children of this process in that group, which are about to end, but waits no longer than `at_most`.
+pub(crate) fn reap_dying(group: Pid, at_most: Duration) {
+    let deadline = Instant::now() + at_most;
+    loop {
+        match rustix::process::waitpgid(group, WaitOptions::NOHANG) {
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
+            _ => return, // none is left, which is an error of the call
         }
     }
 }

@@ -21,8 +21,10 @@ const MESSAGE_BYTES: usize = 1024;
 pub(crate) const REASON_BYTES: usize = 512;
 /// So many names of threads fit into a message: the kernel cuts each to 15 bytes.
 pub(crate) const NAMES: usize = 16;
-/// How many descriptors go with [`Request::Setup`], and with [`Request::Work`].
+/// How many descriptors go with [`Request::Setup`].
 pub(crate) const SETUP_FDS: usize = 7;
+/// How many go with [`Request::Work`], which has the most.
+pub(crate) const WORK_FDS: usize = 8;
 
 /// Parent to zygote.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,8 +33,8 @@ pub(crate) enum Request {
     Setup(Manners),
     /// Start workers with these numbers.
     Spawn { first: u32, count: u32 },
-    /// From a zygote to a worker that it has executed, with descriptors: tasks, done, records, spill file, arena, standard output, and the zygote's end
-    /// of the conversation. Be the worker with this number, of the pool of that process.
+    /// From a zygote to a worker that it has executed, with descriptors: tasks, done, records, spill file, arena, standard output, the zygote's end
+    /// of the conversation, and the lifeline. Be the worker with this number, of the pool of that process.
     Work { worker: u32, pool: u32 },
 }
 
@@ -81,7 +83,7 @@ fn send_with(
     if bytes.len() > MESSAGE_BYTES {
         return Err(Errno::MSGSIZE);
     }
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SETUP_FDS))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(WORK_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(Errno::MSGSIZE);
@@ -95,7 +97,7 @@ fn send_with(
 /// Blocks until one is there.
 pub(crate) fn receive<M: DeserializeOwned>(socket: impl AsFd) -> Result<Option<(M, Vec<OwnedFd>)>, Errno> {
     let mut buffer = [0; MESSAGE_BYTES];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SETUP_FDS))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(WORK_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let got = insist(|| {
         let mut iov = [IoSliceMut::new(&mut buffer)];

@@ -3,7 +3,9 @@
 mod steps;
 
 use crate::arena;
+use crate::lifeline;
 use crate::panics;
+use crate::patience;
 use crate::record::Table;
 use crate::sys;
 use crate::wire::{self, REASON_BYTES, Reply};
@@ -22,15 +24,18 @@ pub(crate) struct Parent {
     pub(crate) forker: Option<Pid>,
 }
 
-/// In a process just started by the zygote; `socket` is a copy of the zygote's end.
-pub(crate) fn main(number: u32, parent: Parent, setup: Setup, socket: OwnedFd) -> ! {
-    // Should the zygote be killed, it cannot kill us.
+/// In a process just started by the zygote; `socket` and `lifeline` are copies of the zygote's.
+pub(crate) fn main(number: u32, parent: Parent, setup: Setup, socket: OwnedFd, lifeline: OwnedFd) -> ! {
+    // Should the zygote be killed, it cannot kill us: the kernel shall. What tasks have started goes by the lifeline, and this
+    // process also where a task has closed that.
+    let lifeline = lifeline::hang(lifeline).map_err(|e| patience::shortage("the lifeline", e));
     if !sys::die_with(parent.pid, parent.forker) {
         std::process::exit(0);
     }
     panics::keep_this_threads();
-    let status = match Worker::attach(number, &setup) {
-        Ok((mut worker, pidfd)) => {
+    let attached = lifeline.and_then(|line| Ok((line, Worker::attach(number, &setup)?)));
+    let status = match attached {
+        Ok((_lifeline, (mut worker, pidfd))) => {
             let pid = std::process::id();
             arena::keep(&worker.arena);
             // From here on tasks may be taken, because whoever settles our death knows us by this message.
@@ -70,8 +75,9 @@ impl Worker {
             arguments: Vec::new(),
             frame: Vec::new(),
         };
-        let pidfd = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
-            .map_err(|e| format!("pidfd_open: {e}"))?;
+        let this = rustix::process::getpid();
+        let pidfd = sys::insist(|| rustix::process::pidfd_open(this, PidfdFlags::empty()))
+            .map_err(|e| patience::shortage("pidfd_open", e))?;
         Ok((worker, pidfd))
     }
 }

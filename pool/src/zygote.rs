@@ -2,18 +2,21 @@
 //!
 //! The pool's process executes itself once more, and the new process comes here from `init()`. It starts workers as it is told,
 //! reaps them, and reports each death. It forks them, or lets each execute the program and come here too
-//! ([`Start`](crate::Start)). When the conversation ends or the parent dies, however it dies, it takes its workers and whatever
-//! they have started with it: it kills its process group.
+//! ([`Start`](crate::Start)). Each worker leads a process group, so that whatever its task has started is killed with it. When the
+//! conversation ends or the parent dies, however it dies, the zygote takes its workers and their groups with it; when it is killed
+//! itself, the kernel does that (`lifeline.rs`).
 //!
 //! # Invariants
 //! - Z1. Where it forks, nobody else runs here: this is the only thread but for the one that forks, which it waits for, holding nothing; or there
 //!   is a test harness's main thread as well, which sleeps until its test ends, holding nothing.
 //! - Z2. A worker is forked by a thread that has done nothing else: none of this process's thread-local values is a worker's.
-//! - Z3. A worker is reaped here alone, and its pidfd was opened before that: it is never another process's.
+//! - Z3. A worker is reaped here alone, and its pidfd was opened before that: it is never another process's. Its group is killed
+//!   before it is reaped: so that number is never another group's.
 
 use crate::entry::{self, MARKER, Role};
 use crate::error::Cause;
 use crate::inherited;
+use crate::lifeline::Lifeline;
 use crate::origin::{self, Start};
 use crate::signals;
 use crate::sys;
@@ -43,12 +46,18 @@ struct Zygote {
     socket: OwnedFd,
     parent: OwnedFd,
     setup: Setup,
-    /// Worker number to pidfd.
-    workers: BTreeMap<u32, OwnedFd>,
+    workers: BTreeMap<u32, Child>,
     start: Start,
     /// For workers that are executed.
     output: OwnedFd,
     titles: Titles,
+    lifeline: Lifeline,
+}
+
+/// A worker that is not reaped.
+struct Child {
+    pid: Pid,
+    pidfd: OwnedFd,
 }
 
 /// Never returns: neither in the zygote nor in its workers.
@@ -77,6 +86,9 @@ pub(crate) fn main(allowed_threads: usize) -> ! {
         },
         Role::Zygote(start) => {
             sys::set_name(title::ZYGOTE);
+            // If it is stopped when the parent dies, it shall go on and see to its end. This comes with the end of the thread that
+            // has started this process, and again with the end of that thread's process; to one that is not stopped it is nothing.
+            let _ = rustix::process::set_parent_process_death_signal(Some(Signal::CONT));
             if let Ok(zygote) = greet(socket, start) {
                 zygote.serve().end_workers();
             }
@@ -123,7 +135,8 @@ fn greet(socket: OwnedFd, start: Start) -> Result<Zygote, Errno> {
     let titles = Titles::new();
     titles.show("zygote", parent_pid());
     let setup = Setup { tasks, done, records, spill, arena };
-    Ok(Zygote { socket, parent, setup, workers: BTreeMap::new(), start, output: stdout, titles })
+    let (workers, lifeline) = (BTreeMap::new(), Lifeline::new()?);
+    Ok(Zygote { socket, parent, setup, workers, start, output: stdout, titles, lifeline })
 }
 
 /// Lets standard output be this. What constructors and a test harness have said so far went to /dev/null, and what they have not
@@ -140,14 +153,15 @@ struct Work {
     pool: u32,
     setup: Setup,
     socket: OwnedFd,
+    lifeline: OwnedFd,
 }
 
 fn hear_work(from: &OwnedFd) -> Result<Work, Errno> {
     let Some((Request::Work { worker, pool }, fds)) = wire::receive(from)? else { return Err(Errno::PROTO) };
-    let [tasks, done, records, spill, arena, output, socket] =
-        <[OwnedFd; wire::SETUP_FDS]>::try_from(fds).map_err(|_| Errno::PROTO)?;
+    let [tasks, done, records, spill, arena, output, socket, lifeline] =
+        <[OwnedFd; wire::WORK_FDS]>::try_from(fds).map_err(|_| Errno::PROTO)?;
     print_to(&output)?;
-    Ok(Work { worker, pool, setup: Setup { tasks, done, records, spill, arena }, socket })
+    Ok(Work { worker, pool, setup: Setup { tasks, done, records, spill, arena }, socket, lifeline })
 }
 
 impl Work {
@@ -155,7 +169,8 @@ impl Work {
         sys::set_name(&title::worker(self.worker));
         Titles::new().show(&format!("worker {}", self.worker), self.pool);
         let Some(pid) = rustix::process::getppid() else { std::process::exit(1) };
-        worker::main(self.worker, Parent { pid, forker: None }, self.setup, self.socket)
+        let parent = Parent { pid, forker: None };
+        worker::main(self.worker, parent, self.setup, self.socket, self.lifeline)
     }
 }
 
@@ -178,7 +193,7 @@ impl Zygote {
     fn step(&mut self) -> Result<Option<Range<u32>>, Errno> {
         let mut fds =
             vec![PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.parent, PollFlags::IN)];
-        fds.extend(self.workers.values().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)));
+        fds.extend(self.workers.values().map(|child| PollFd::new(&child.pidfd, PollFlags::IN)));
         sys::poll(&mut fds, None)?;
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
         if ready[1] {
@@ -206,12 +221,15 @@ impl Zygote {
                 (self, started)
             }
         };
-        let pidfd = started.and_then(|pid| {
-            rustix::process::pidfd_open(pid, PidfdFlags::empty()).inspect_err(|_| reap_now(pid))
+        let child = started.and_then(|pid| {
+            let pidfd = sys::insist(|| rustix::process::pidfd_open(pid, PidfdFlags::empty()));
+            pidfd.map(|pidfd| Child { pid, pidfd }).inspect_err(|_| {
+                end(pid);
+            })
         });
-        let told = match pidfd {
-            Ok(pidfd) => {
-                zygote.workers.insert(worker, pidfd);
+        let told = match child {
+            Ok(child) => {
+                zygote.workers.insert(worker, child);
                 Ok(())
             }
             Err(e) => wire::send(&zygote.socket, &Reply::NotForked { worker, errno: e.raw_os_error() }, &[]),
@@ -235,7 +253,8 @@ impl Zygote {
         command.env(MARKER, Role::Worker.marker("")).stdin(Stdio::from(there)).stdout(Stdio::null());
         let child = signals::deaf(|| command.spawn()).map_err(|e| sys::errno(&e))?;
         let Setup { tasks, done, records, spill, arena } = &self.setup;
-        let fds = [tasks, done, records, spill, arena, &self.output, &self.socket].map(|fd| fd.as_fd());
+        let (output, socket, lifeline) = (&self.output, &self.socket, &self.lifeline.reading);
+        let fds = [tasks, done, records, spill, arena, output, socket, lifeline].map(|fd| fd.as_fd());
         // If it has died already, that is seen by its pidfd.
         let _ = wire::send(&here, &Request::Work { worker, pool: parent_pid() }, &fds);
         Ok(Pid::from_child(&child))
@@ -244,25 +263,25 @@ impl Zygote {
     /// In a forked child: it keeps nothing of the zygote's but what it is given.
     fn become_worker(self, worker: u32, parent: Parent, pool: u32) -> ! {
         signals::leave_messages_here();
-        let Zygote { socket, parent: pool_pidfd, setup, workers, titles, output, .. } = self;
-        drop((pool_pidfd, workers, output));
+        let Zygote { socket, parent: pool_pidfd, setup, workers, titles, output, lifeline, .. } = self;
+        let Lifeline { reading, writing } = lifeline;
+        drop((pool_pidfd, workers, output, writing));
         titles.show(&format!("worker {worker}"), pool);
-        worker::main(worker, parent, setup, socket)
+        worker::main(worker, parent, setup, socket, reading)
     }
 
     /// Reaps and reports the workers that have ended.
     fn reap(&mut self) -> Result<(), Errno> {
-        let mut ended = Vec::new();
-        for (&worker, pidfd) in &self.workers {
-            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-            match rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options) {
-                Ok(None) | Err(Errno::INTR) => {}
-                Ok(Some(status)) => ended.push((worker, sys::cause(&status))),
-                Err(_) => ended.push((worker, Cause::Unknown)),
-            }
-        }
-        for (worker, cause) in ended {
-            self.workers.remove(&worker);
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let has_ended = |child: &Child| {
+            let ended = sys::insist(|| rustix::process::waitid(WaitId::PidFd(child.pidfd.as_fd()), look));
+            !matches!(ended, Ok(None))
+        };
+        let ended: Vec<u32> =
+            self.workers.iter().filter_map(|(worker, child)| has_ended(child).then_some(*worker)).collect();
+        for worker in ended {
+            let Some(child) = self.workers.remove(&worker) else { continue };
+            let cause = end(child.pid);
             wire::send(&self.socket, &Reply::Exited { worker, cause }, &[])?;
         }
         Ok(())
@@ -270,11 +289,9 @@ impl Zygote {
 
     /// Kills and reaps what is left, so that no dead worker is left to a parent that does not reap.
     fn end_workers(&mut self) {
-        for pidfd in self.workers.values() {
-            let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
-        }
-        for pidfd in self.workers.values() {
-            let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+        self.workers.values().for_each(|child| kill(child.pid));
+        for child in self.workers.values() {
+            end(child.pid);
         }
     }
 }
@@ -284,12 +301,22 @@ fn parent_pid() -> u32 {
     rustix::process::getppid().map_or(0, |pid| pid.as_raw_pid() as u32)
 }
 
-fn reap_now(pid: Pid) {
-    let _ = rustix::process::kill_process(pid, Signal::KILL);
-    let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+/// Kills a worker that is not reaped, and its group.
+fn kill(worker: Pid) {
+    let _ = rustix::process::kill_process_group(worker, Signal::KILL);
+    let _ = rustix::process::kill_process(worker, Signal::KILL); // also one that leads no group yet
 }
 
-/// Ends everything that descends from this process and has stayed in its group, and the process itself.
+/// Kills them, and reaps the worker.
+fn end(worker: Pid) -> Cause {
+    kill(worker);
+    match sys::insist(|| rustix::process::waitid(WaitId::Pid(worker), WaitIdOptions::EXITED)) {
+        Ok(Some(status)) => sys::cause(&status),
+        _ => Cause::Unknown,
+    }
+}
+
+/// Ends what is left in this process's group, where workers begin, and the process itself.
 fn end_group() -> ! {
     if rustix::process::getpgrp() == rustix::process::getpid() {
         let _ = rustix::process::kill_current_process_group(Signal::KILL);

@@ -26,6 +26,10 @@ crate::laws!(
     a_stopped_worker_is_not_a_dead_one,
     when_the_program_is_killed_all_its_processes_die,
     grandchildren_die_with_the_pool,
+    what_a_task_has_started_dies_with_its_worker,
+    what_a_task_has_started_dies_with_its_zygote,
+    a_program_and_its_zygote_that_are_killed_together_leave_nothing,
+    a_stopped_zygote_ends_with_its_program,
     workers_that_cannot_start_are_an_error,
     workers_that_hang_when_they_start_are_an_error,
     workers_that_cannot_be_replaced_break_the_pool,
@@ -282,4 +286,63 @@ fn many_workers_that_die_at_once_are_one_failure() {
     let directory = tempfile::tempdir().unwrap();
     let said = printed(program(&this_program(), "short-of-all", &[&directory.path().join("aborts")]));
     assert_eq!(said, "Ok(49)");
+}
+
+/// A program with a pool of one worker, whose task has started a process: the program, its zygote, and the two others.
+fn hanging() -> (tempfile::TempDir, std::process::Child, u32, Vec<u32>) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pids");
+    let program = program(&this_program(), "hang", &[&file]).spawn().unwrap();
+    let pids = numbers_in(&file, 2);
+    let zygote = crate::support::process(pids[0]).unwrap().1;
+    (directory, program, zygote, pids)
+}
+
+fn what_a_task_has_started_dies_with_its_worker() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pids");
+    let pool = pool(1);
+    let task = pool.apply_async(announce_grandchild_and_hang, file.clone());
+    let pids = numbers_in(&file, 2);
+    kill(pids[0], libc::SIGKILL);
+    assert_eq!(cause(task.get()), Cause::Signal(libc::SIGKILL));
+    until("what it had started is gone", || is_dead(pids[1]));
+    assert_eq!(pool.apply(square, 3), Ok(9));
+}
+
+fn what_a_task_has_started_dies_with_its_zygote() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pids");
+    let pool = pool(1);
+    let task = pool.apply_async(announce_grandchild_and_hang, file.clone());
+    let pids = numbers_in(&file, 2);
+    kill(zygote_of(&pool), libc::SIGKILL);
+    assert_eq!(cause(task.get()), Cause::Unknown);
+    until("what it had started is gone", || is_dead(pids[1]));
+    assert_eq!(pool.apply(square, 3), Ok(9));
+}
+
+fn a_program_and_its_zygote_that_are_killed_together_leave_nothing() {
+    for zygote_first in [true, false] {
+        let (_directory, mut program, zygote, pids) = hanging();
+        // Nothing of either can act in between.
+        kill(program.id(), libc::SIGSTOP);
+        kill(zygote, libc::SIGSTOP);
+        let both = if zygote_first { [zygote, program.id()] } else { [program.id(), zygote] };
+        both.into_iter().for_each(|pid| kill(pid, libc::SIGKILL));
+        program.wait().unwrap();
+        until("they are gone", || [pids[0], pids[1], zygote].into_iter().all(is_dead));
+    }
+}
+
+fn a_stopped_zygote_ends_with_its_program() {
+    let (_directory, mut program, zygote, pids) = hanging();
+    // Orphans come to this process, which is in their session: else the kernel lets a stopped group go on that loses its parent.
+    // SAFETY: takes no pointer.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    kill(zygote, libc::SIGSTOP);
+    until("it is stopped", || crate::support::process(zygote).is_some_and(|(state, _)| state == 'T'));
+    program.kill().unwrap();
+    program.wait().unwrap();
+    until("they are gone", || [pids[0], pids[1], zygote].into_iter().all(is_dead));
 }
