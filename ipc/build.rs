@@ -1,4 +1,4 @@
-//! Says in one sentence that the platform is Linux, before any other crate-level error can.
+//! Says in one sentence what the platform is, before any other crate-level error can: Linux, with 64 bits.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -6,6 +6,13 @@ fn main() {
     if target != "linux" {
         println!(
             "cargo::error=skep runs on Linux only (it stands on memfd, futex, OFD locks and pidfd), not on {target}"
+        );
+    }
+    let width = std::env::var("CARGO_CFG_TARGET_POINTER_WIDTH").unwrap_or_default();
+    if width != "64" {
+        println!(
+            "cargo::error=skep runs on 64-bit targets only (its words name positions and blocks in 64 bits, and \
+             segments have addresses for all that they may grow to), not on {width}-bit ones"
         );
     }
 }

@@ -10,10 +10,12 @@
 //! The handlers are registered before `main`. Were they on first use, a fork that is under way in another thread by then, past the handlers
 //! that it found registered, would give its child a descriptor that nobody closes.
 
+mod notes;
+
 use crate::error::Error;
 use crate::sync;
 use crate::sys;
-use std::cell::{Cell, UnsafeCell};
+use notes::{GATE, Place};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
@@ -77,7 +79,7 @@ fn page() -> Result<NonNull<AtomicU32>, Error> {
 
 static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
 
-/// Registers the fork handlers, which count how often they are called: two threads may both arrive here.
+/// Registers the fork handlers. Two threads may both arrive here, and the handlers run twice at each fork then.
 fn register() -> Result<(), Error> {
     sys::at_fork(before_fork, after_fork_parent, after_fork_child)?;
     IS_REGISTERED.store(true, Ordering::Release);
@@ -94,102 +96,74 @@ extern "C" fn before_main() {
 #[unsafe(link_section = ".init_array")]
 static BEFORE_MAIN: extern "C" fn() = before_main;
 
-/// The descriptors that carry this process's locks, under a lock that also holds across a fork. Each with the offset by which it is
-/// known, should the program close it and open another file under its number.
-struct LockFds {
-    busy: AtomicBool,
-    fds: UnsafeCell<Vec<(RawFd, i64)>>,
-}
-
-// SAFETY: `fds` is touched only between `acquire` and `release`.
-unsafe impl Sync for LockFds {}
-
-static LOCK_FDS: LockFds = LockFds { busy: AtomicBool::new(false), fds: UnsafeCell::new(Vec::new()) };
-
-impl LockFds {
-    fn acquire(&self) {
-        while self.busy.swap(true, Ordering::Acquire) {
-            std::thread::yield_now();
-        }
-    }
-
-    fn release(&self) {
-        self.busy.store(false, Ordering::Release);
-    }
-
-    fn with<R>(&self, f: impl FnOnce(&mut Vec<(RawFd, i64)>) -> R) -> R {
-        self.acquire();
-        // SAFETY: between `acquire` and `release` nobody else touches `fds`.
-        let result = f(unsafe { &mut *self.fds.get() });
-        self.release();
-        result
-    }
-}
-
-/// Opens a descriptor that a forked child closes at once, and whose offset becomes `mark`: no fork comes between the opening and the note
-/// of it.
+/// Opens a descriptor that a forked child closes at once, and whose offset becomes `mark`: no fork comes
+/// between the opening and the note of it. `open` neither allocates nor frees.
 pub(crate) fn open_closed_on_fork(
     mark: i64,
     open: impl FnOnce() -> Result<OwnedFd, Error>,
 ) -> Result<OwnedFd, Error> {
-    LOCK_FDS.with(|fds| {
-        fds.reserve(1);
+    let place = Unused(Place::take());
+    GATE.with(|| {
         let fd = open()?;
-        fds.push((fd.as_raw_fd(), mark));
+        place.0.note(fd.as_raw_fd(), mark);
+        std::mem::forget(place);
         Ok(fd)
     })
 }
 
-/// Closes such a descriptor, unless the number leads elsewhere by now.
-pub(crate) fn close(fd: RawFd, mark: i64) {
-    LOCK_FDS.with(|fds| {
-        fds.retain(|&other| other != (fd, mark));
-        close_if_marked(fd, mark);
-    });
-}
+/// A place in which nothing is noted, unless it is forgotten: also where `open` panics it is given up.
+struct Unused(&'static Place);
 
-fn close_if_marked(fd: RawFd, mark: i64) {
-    if sys::offset_of_number(fd) == Some(mark) {
-        sys::close_number(fd);
+impl Drop for Unused {
+    fn drop(&mut self) {
+        self.0.give_up();
     }
 }
 
-thread_local! {
-    /// How many of the handlers below this thread's fork has entered: they may be registered more than once.
-    static HANDLERS: Cell<u32> = const { Cell::new(0) };
-}
-
-/// Enters a handler; whether it is the first.
-fn enter() -> bool {
-    HANDLERS.set(HANDLERS.get() + 1);
-    HANDLERS.get() == 1
-}
-
-/// Leaves a handler; whether it is the last.
-fn leave() -> bool {
-    HANDLERS.set(HANDLERS.get() - 1);
-    HANDLERS.get() == 0
+/// Closes such a descriptor, unless the number leads elsewhere by now.
+pub(crate) fn close(fd: RawFd, mark: i64) {
+    GATE.with(|| notes::forget(fd, mark));
 }
 
 extern "C" fn before_fork() {
-    if enter() {
-        LOCK_FDS.acquire();
-    }
+    GATE.close();
 }
 
 extern "C" fn after_fork_parent() {
-    if leave() {
-        LOCK_FDS.release();
-    }
+    GATE.open();
 }
 
 extern "C" fn after_fork_child() {
-    if leave() {
-        // SAFETY: `before_fork` acquired, and this thread is the only one of the child. Nothing here allocates.
-        let fds = unsafe { &mut *LOCK_FDS.fds.get() };
-        for (fd, mark) in fds.drain(..) {
-            close_if_marked(fd, mark);
-        }
-        LOCK_FDS.release();
+    notes::close_all();
+    GATE.open();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    #[test]
+    fn an_opening_that_panics_or_fails_holds_up_nobody() {
+        let panics = || open_closed_on_fork(1, || panic!("in the middle"));
+        assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
+        let fails = open_closed_on_fork(1, || Err(Error::Corrupt));
+        assert!(fails.is_err());
+        // Another thread, for which the gate is not its own.
+        let opened = std::thread::spawn(|| open_closed_on_fork(1, || sys::anonymous_file(c"test")).unwrap());
+        let fd = opened.join().unwrap();
+        // What is not under its mark any more is somebody else's.
+        close(fd.as_raw_fd(), 1);
+        assert!(sys::offset_of_number(fd.as_raw_fd()).is_some(), "its offset was never moved to the mark");
+    }
+
+    #[test]
+    fn there_is_a_place_for_each_of_many() {
+        let places: Vec<_> = (0..200).map(|_| Place::take()).collect();
+        let mut addresses: Vec<_> = places.iter().map(|&place| ptr::from_ref(place)).collect();
+        addresses.sort();
+        addresses.dedup();
+        assert_eq!(addresses.len(), 200);
+        places.iter().for_each(|place| place.give_up());
     }
 }

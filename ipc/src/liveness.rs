@@ -161,8 +161,9 @@ impl Description {
         // The clock makes the marks of two programs differ, of which one has passed a description of its own on.
         let drawn = (sys::nanoseconds() & 0xffff_ffff) as i64;
         let mark = FIRST_MARK + (drawn << 8) + (NEXT_MARK.fetch_add(1, Ordering::Relaxed) & 0xff);
+        let path = sys::path_again(file)?;
         let open = || {
-            let fd = sys::open_again(file)?;
+            let fd = sys::open_again(&path)?;
             sys::set_offset(fd.as_fd(), mark)?;
             Ok(fd)
         };

@@ -336,10 +336,21 @@ impl Segment {
 
     // --- participants --------------------------------------------------------------------------------------------
 
-    /// The peer table. The result is valid as long as this segment or a clone of it is, which the caller sees to.
-    pub(crate) fn peers<'a>(&self) -> Peers<'a> {
-        // SAFETY: the table lies behind the header page within the mapping; zeroes are valid entries; the caller keeps
-        // the segment, and with it the mapping.
+    /// The peer table.
+    #[inline]
+    pub(crate) fn peers(&self) -> Peers<'_> {
+        // SAFETY: the table is borrowed for no longer than this segment.
+        unsafe { self.kept_peers() }
+    }
+
+    /// The peer table, for a handle that keeps the segment beside it.
+    ///
+    /// # Safety
+    /// This segment, or a clone of it, lives as long as `'a`.
+    #[inline]
+    pub(crate) unsafe fn kept_peers<'a>(&self) -> Peers<'a> {
+        // SAFETY: the table lies behind the header page within the mapping, which the segment keeps; zeroes are valid
+        // entries.
         unsafe {
             let entries = self.0.map.base().byte_add(HEADER_BYTES).cast::<Entry>();
             Peers::new(entries, self.0.geometry.peers)

@@ -9,7 +9,7 @@ use nix::sys::memfd::MFdFlags;
 use nix::sys::mman::{self, MapFlags, ProtFlags};
 use nix::sys::stat::Mode;
 use rustix::thread::{self, MembarrierCommand, futex};
-use std::ffi::{CStr, c_void};
+use std::ffi::{CStr, CString, c_void};
 use std::fs::File;
 use std::io::{self, BufRead};
 use std::num::NonZeroUsize;
@@ -274,10 +274,17 @@ pub(crate) fn user() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
+/// Where the same file can be opened once more, by [`open_again`].
+pub(crate) fn path_again(file: &OwnedFd) -> Result<CString, Error> {
+    let path = proc_path(file)?.into_os_string().into_encoded_bytes();
+    CString::new(path).map_err(|e| Error::os("open /proc/thread-self/fd", io::Error::from(e)))
+}
+
 /// Opens the same file once more: an open file description of this process's own, as OFD locks need it.
-pub(crate) fn open_again(file: &OwnedFd) -> Result<OwnedFd, Error> {
+/// Allocates nothing.
+pub(crate) fn open_again(path: &CStr) -> Result<OwnedFd, Error> {
     let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
-    nix::fcntl::open(&proc_path(file)?, flags, Mode::empty())
+    nix::fcntl::open(path, flags, Mode::empty())
         .map_err(|e| Error::os("open /proc/thread-self/fd", e))
         .and_then(above_stdio)
 }

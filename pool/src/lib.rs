@@ -8,6 +8,9 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("skep runs on Linux only: it stands on memfd, futex and pidfd");
 
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("skep runs on 64-bit targets only: its words name positions and blocks in 64 bits");
+
 // The protocol, which runs under loom as well.
 #[cfg_attr(loom, path = "model/bell.rs")]
 mod bell;

@@ -99,7 +99,7 @@ impl Ground {
         // A caller that does not hold entry `me` repairs for whoever did.
         unsafe {
             let words = Table::new(words, self.plan.granules as usize);
-            Blocks::new(words, self.memory(), 1 << self.plan.shift, self.segment.peers(), me)
+            Blocks::new(words, self.memory(), 1 << self.plan.shift, self.segment.kept_peers(), me)
         }
     }
 

@@ -84,9 +84,9 @@ impl World {
         self.0.entries[place].state.load(Acquire) == VACANT
     }
 
-    /// The peer table, valid as long as a clone of this world, which the caller keeps.
-    pub(crate) fn peers<'a>(&self) -> Peers<'a> {
-        // SAFETY: the box lives as long as the world, which the caller keeps, and does not move.
+    /// The peer table.
+    pub(crate) fn peers(&self) -> Peers<'_> {
+        // SAFETY: the box lives as long as the world, which is borrowed, and does not move.
         unsafe { Peers::new(NonNull::from(&self.0.entries[0]), self.0.entries.len()) }
     }
 

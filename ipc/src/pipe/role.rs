@@ -57,7 +57,8 @@ impl Role {
         for _ in 0..PATIENCE {
             // A dead holder has left nothing to repair (`ring.rs`).
             if let Some(member) = memory.segment().join_as(side as usize, |_| Repair::Done)? {
-                let other = memory.segment().peers().entry(side.other() as usize);
+                // SAFETY: the role keeps the memory, and with it the segment, beside the entry.
+                let other = unsafe { memory.segment().kept_peers() }.entry(side.other() as usize);
                 let epoch = memory.segment().epoch();
                 return Ok(Role { member, other, epoch, memory, side, handed_on: false });
             }

@@ -127,7 +127,7 @@ impl<T: Pod> SimpleQueue<T> {
             // published; they stay mapped as long as the segment, which the port keeps; the member beside it holds the entry.
             unsafe {
                 let control: &'static Control = body.cast().as_ref();
-                Ring::new(control, body.byte_add(slots).cast(), segment.capacity(), segment.peers(), me)
+                Ring::new(control, body.byte_add(slots).cast(), segment.capacity(), segment.kept_peers(), me)
             }
         };
         // Room may be the dead's: whoever joins with nothing vacant left repairs.
