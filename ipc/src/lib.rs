@@ -65,6 +65,8 @@ mod mapping;
 #[doc(hidden)]
 pub mod memory;
 #[cfg(not(loom))]
+mod message;
+#[cfg(not(loom))]
 mod part;
 #[cfg(not(loom))]
 mod process;
@@ -109,6 +111,7 @@ pub use {
         Barrier, BarrierWait, Condvar, Event, Mutex, MutexGuard, Once, OnceState, Permit, RLock, RLockGuard,
         RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SemaphoreSetup, Wakeup,
     },
+    message::Message,
     part::{Part, PartOptions, Place, Seat},
     pipe::{Connection, Pipe, ReadBatch, ReadGrant, Receiver, Sender, WriteGrant, pipe},
     queue::{Lease, QueueOptions, SimpleQueue},

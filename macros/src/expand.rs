@@ -1,7 +1,7 @@
 //! From a function to a constant of type `Task` and an entry in the registry.
 
 use proc_macro2::TokenStream;
-use quote::{ToTokens, format_ident, quote};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::parse::Parser;
 use syn::spanned::Spanned;
 use syn::visit::Visit;
@@ -80,7 +80,9 @@ fn form(name: &Ident, types: &[&Type], output: &TokenStream) -> Form {
         ([ty], [name]) => (quote!(#ty), quote!(#name)),
         _ => (quote!((#(#types,)*)), quote!((#(#names,)*))),
     };
-    let run = quote!(::skep::__private::run(call, |#pattern: #argument| #name(#(#names),*)));
+    // With the name's place, so that the compiler shows it where a type cannot travel.
+    let run = quote_spanned!(name.span()=> ::skep::__private::run);
+    let run = quote!(#run(call, |#pattern: #argument| #name(#(#names),*)));
     Form { task: quote!(::skep::Task<#argument, #output, #pointer>), pointer, run }
 }
 

@@ -10,9 +10,9 @@ use crate::wire::{self, Reply, Request};
 use crate::worker::Worker;
 use crate::zygote::Setup;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
-use serde::Serialize;
+
 use serde::de::DeserializeOwned;
-use skep_ipc::{Arena, SimpleQueue};
+use skep_ipc::{Arena, Message, SimpleQueue};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// The words of a record that say how its streams are to be read.
@@ -31,7 +31,7 @@ pub struct Words {
 }
 
 /// Runs a task on each argument in a stream, until it ends or breaks off.
-pub fn run_each<A: DeserializeOwned, R: Serialize>(
+pub fn run_each<A: Message, R: Message>(
     mut stream: &[u8],
     arena: &Arena,
     is_retried: bool,

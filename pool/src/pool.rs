@@ -16,9 +16,7 @@ use crate::spill::MAX_RECORDS;
 use crate::supervisor::{Board, Order, Supervisor};
 use crate::sync::lock;
 use crate::task::Task;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use skep_ipc::{Arena, Pod};
+use skep_ipc::{Arena, Message, Pod};
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -168,8 +166,8 @@ impl Pool {
     /// declared `retry`).
     pub fn apply<A, R, F>(&self, task: Task<A, R, F>, arguments: A) -> Result<R, TaskError>
     where
-        A: Serialize,
-        R: DeserializeOwned,
+        A: Message,
+        R: Message,
     {
         self.apply_until(&task, arguments, None)
     }
@@ -187,13 +185,13 @@ impl Pool {
         timeout: Duration,
     ) -> Result<R, TaskError>
     where
-        A: Serialize,
-        R: DeserializeOwned,
+        A: Message,
+        R: Message,
     {
         self.apply_until(&task, arguments, Instant::now().checked_add(timeout))
     }
 
-    fn apply_until<A: Serialize, R: DeserializeOwned, F>(
+    fn apply_until<A: Message, R: Message, F>(
         &self,
         task: &Task<A, R, F>,
         arguments: A,
@@ -213,8 +211,8 @@ impl Pool {
     /// limits that. Errors are reported by [`Future::get`].
     pub fn apply_async<A, R, F>(&self, task: Task<A, R, F>, arguments: A) -> Future<R>
     where
-        A: Serialize,
-        R: DeserializeOwned,
+        A: Message,
+        R: Message,
     {
         let job = self.submit(&task, arguments, None).unwrap_or_else(|error| {
             let job = Job::default();
@@ -237,14 +235,14 @@ impl Pool {
         timeout: Duration,
     ) -> Result<Future<R>, TaskError>
     where
-        A: Serialize,
-        R: DeserializeOwned,
+        A: Message,
+        R: Message,
     {
         let deadline = Instant::now().checked_add(timeout);
         Ok(Future::new(self.submit(&task, arguments, deadline)?, &self.core))
     }
 
-    fn submit<A: Serialize, R, F>(
+    fn submit<A: Message, R, F>(
         &self,
         task: &Task<A, R, F>,
         arguments: A,
@@ -273,8 +271,8 @@ impl Pool {
     /// [`TaskError::TooLarge`]; [`imap_unordered`](Self::imap_unordered) has no chunks.
     pub fn map<A, R, F, I>(&self, task: Task<A, R, F>, inputs: I) -> Result<Vec<R>, MapError>
     where
-        A: Serialize,
-        R: DeserializeOwned,
+        A: Message,
+        R: Message,
         I: IntoIterator<Item = A>,
     {
         map::map(&self.core, task.untyped(), self.workers, inputs.into_iter(), None)
@@ -294,8 +292,8 @@ impl Pool {
         timeout: Duration,
     ) -> Result<Vec<R>, MapError>
     where
-        A: Serialize,
-        R: DeserializeOwned,
+        A: Message,
+        R: Message,
         I: IntoIterator<Item = A>,
     {
         let deadline = Instant::now().checked_add(timeout);
@@ -310,8 +308,8 @@ impl Pool {
     /// runs. The iterator blocks until the next result is there.
     pub fn imap_unordered<A, R, F, I>(&self, task: Task<A, R, F>, inputs: I) -> Imap<'_, I::IntoIter, A, R>
     where
-        A: Serialize,
-        R: DeserializeOwned,
+        A: Message,
+        R: Message,
         I: IntoIterator<Item = A>,
     {
         Imap::new(&self.core, &task, self.workers, inputs.into_iter())

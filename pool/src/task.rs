@@ -6,9 +6,7 @@
 use crate::error::TaskError;
 use crate::frame::{self, Payload};
 use crate::panics;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use skep_ipc::{Arena, Freight, Lading};
+use skep_ipc::{Arena, Freight, Lading, Message};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -180,10 +178,7 @@ pub(crate) fn find(id: u64) -> Result<&'static TaskEntry, TaskError> {
 
 /// For `#[skep::task]`: the body of a registered function. A panic stops here.
 #[doc(hidden)]
-pub fn run<'a, A: DeserializeOwned, R: Serialize>(
-    call: Call<'_, 'a>,
-    function: impl FnOnce(A) -> R,
-) -> Ran<'a> {
+pub fn run<'a, A: Message, R: Message>(call: Call<'_, 'a>, function: impl FnOnce(A) -> R) -> Ran<'a> {
     let Call { argument, result, arena, is_retried } = call;
     // SAFETY: the table is that of a record which this worker has claimed: its submitter has let go of the blocks.
     let mut lading = unsafe { arena.lading(argument.entries()) };

@@ -2,11 +2,10 @@
 
 use super::queue::Queue;
 use crate::arena::{RecvValueError, SendValueError};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use crate::message::Message;
 use std::collections::VecDeque;
 
-impl<T: Serialize + DeserializeOwned> Queue<T> {
+impl<T: Message> Queue<T> {
     /// Puts all of `values` in order, taking each off the front, and waits for room as often as it takes. Other producers' values may come in between. Returns how many.
     ///
     /// # Errors

@@ -4,8 +4,7 @@ use super::lease::ValueLease;
 use super::queue::Queue;
 use crate::arena::{RecvValueError, SendValueError};
 use crate::error::Error;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use crate::message::Message;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
@@ -40,7 +39,7 @@ impl<T> ValueLease<'_, T> {
     }
 }
 
-impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
+impl<T: Message> JoinableQueue<T> {
     /// See [`Queue::new`].
     ///
     /// # Errors

@@ -9,13 +9,13 @@ use crate::arena::parcel::{Packed, Parcel};
 use crate::arena::{Arena, EncodeError, RecvValueError, SendValueError};
 use crate::codec;
 use crate::error::{Error, GetError, PutError};
+use crate::message::Message;
 use crate::peer::{Entry, vacate};
 use crate::queue::leasing::Delivery;
 use crate::queue::port::Port;
 use crate::segment::{agree, open_or_create};
 use crate::sync::biased::Leaf;
 use crate::wait::{Until, WaitWord};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::type_name;
 use std::cell::Cell;
@@ -130,7 +130,10 @@ impl<T> Queue<T> {
     ///
     /// # Errors
     /// [`Error::Capacity`], [`Error::NoMemory`], [`Error::Os`].
-    pub fn new(capacity: usize) -> Result<Self, Error> {
+    pub fn new(capacity: usize) -> Result<Self, Error>
+    where
+        T: Message,
+    {
         Queue::build(None, capacity)
     }
 
@@ -138,12 +141,18 @@ impl<T> Queue<T> {
     ///
     /// # Errors
     /// [`Error::Exists`], [`Error::Name`], and as [`new`](Self::new).
-    pub fn create(name: &str, capacity: usize) -> Result<Self, Error> {
+    pub fn create(name: &str, capacity: usize) -> Result<Self, Error>
+    where
+        T: Message,
+    {
         Queue::build(Some(name), capacity)
     }
 
     /// Creates an arena with the queue in it; the name comes last.
-    fn build(name: Option<&str>, capacity: usize) -> Result<Self, Error> {
+    fn build(name: Option<&str>, capacity: usize) -> Result<Self, Error>
+    where
+        T: Message,
+    {
         let slots = slots(capacity)?;
         blueprint_of(capacity)?.create_furnished(name, |arena| {
             let place = directory::create(arena.core(), MAIN, fingerprint::<T>(), slots)?;
@@ -155,7 +164,10 @@ impl<T> Queue<T> {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Mismatch`] (it holds something else, or other values), [`Error::TooManyPeers`], [`Error::Os`].
-    pub fn open(name: &str) -> Result<Self, Error> {
+    pub fn open(name: &str) -> Result<Self, Error>
+    where
+        T: Message,
+    {
         Queue::open_in(&Arena::open(name)?, MAIN)
     }
 
@@ -166,7 +178,10 @@ impl<T> Queue<T> {
     /// it is. Other errors are those of [`open`](Self::open) and [`create`](Self::create).
     ///
     /// [`Mismatch::Option`]: crate::Mismatch::Option
-    pub fn open_or_create(name: &str, capacity: usize) -> Result<Self, Error> {
+    pub fn open_or_create(name: &str, capacity: usize) -> Result<Self, Error>
+    where
+        T: Message,
+    {
         // An arena of that name may have no such queue yet: that of a program's own, for one.
         let open = || Queue::open_or_create_in(&Arena::open(name)?, MAIN, capacity);
         open_or_create(open, || Queue::create(name, capacity))
@@ -176,7 +191,10 @@ impl<T> Queue<T> {
     ///
     /// # Errors
     /// [`Error::Mismatch`], [`Error::TooManyPeers`], [`Error::Os`].
-    pub fn from_fd(file: OwnedFd) -> Result<Self, Error> {
+    pub fn from_fd(file: OwnedFd) -> Result<Self, Error>
+    where
+        T: Message,
+    {
         Queue::open_in(&Arena::from_fd(file)?, MAIN)
     }
 
@@ -192,7 +210,10 @@ impl<T> Queue<T> {
     ///
     /// # Errors
     /// [`Error::Exists`]; [`Error::NoMemory`] if the arena has no room for the ring, which takes 64 bytes a slot; [`Error::Capacity`], [`Error::TooManyPeers`].
-    pub fn create_in(arena: &Arena, name: &str, capacity: usize) -> Result<Self, Error> {
+    pub fn create_in(arena: &Arena, name: &str, capacity: usize) -> Result<Self, Error>
+    where
+        T: Message,
+    {
         let slots = slots(capacity)?;
         let arena = arena.another()?;
         let place = directory::create(arena.core(), name, fingerprint::<T>(), slots)?;
@@ -203,7 +224,10 @@ impl<T> Queue<T> {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Mismatch`] (it has other values), [`Error::TooManyPeers`], [`Error::Corrupt`].
-    pub fn open_in(arena: &Arena, name: &str) -> Result<Self, Error> {
+    pub fn open_in(arena: &Arena, name: &str) -> Result<Self, Error>
+    where
+        T: Message,
+    {
         let arena = arena.another()?;
         let place = directory::open(arena.core(), name, fingerprint::<T>())?;
         Ok(Queue::join(arena, place))
@@ -217,7 +241,10 @@ impl<T> Queue<T> {
     /// [`create_in`](Self::create_in).
     ///
     /// [`Mismatch::Option`]: crate::Mismatch::Option
-    pub fn open_or_create_in(arena: &Arena, name: &str, capacity: usize) -> Result<Self, Error> {
+    pub fn open_or_create_in(arena: &Arena, name: &str, capacity: usize) -> Result<Self, Error>
+    where
+        T: Message,
+    {
         let slots = slots(capacity)?;
         let open = || {
             let queue = Queue::open_in(arena, name)?;
@@ -299,7 +326,7 @@ impl<T> Queue<T> {
     }
 }
 
-impl<T: Serialize + DeserializeOwned> Queue<T> {
+impl<T: Message> Queue<T> {
     // --- put ---------------------------------------------------------------------------------------------------
 
     /// Puts a value, as soon as there is room in the queue, and in the arena.
