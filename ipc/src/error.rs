@@ -340,6 +340,10 @@ pub enum GetError {
     /// The queue was closed, and what was put before is gone.
     #[error("the queue is closed and drained")]
     Closed,
+    /// Nobody is left who could put anything ([`get_while_attached`](crate::SimpleQueue::get_while_attached)): the others are
+    /// dead, have left, or only get.
+    #[error("the queue is empty, and nobody is attached who puts: wait with get, or start a producer")]
+    Alone,
     /// This handle holds as many [leases](crate::Lease) as it may, eight.
     #[error("this handle holds 8 leases already: ack or nack one, or lease with another handle")]
     TooManyLeases,

@@ -69,6 +69,8 @@ mod message;
 #[cfg(not(loom))]
 mod part;
 #[cfg(not(loom))]
+mod participant;
+#[cfg(not(loom))]
 mod process;
 #[cfg(not(loom))]
 mod refusals;
@@ -113,6 +115,7 @@ pub use {
     },
     message::Message,
     part::{Part, PartOptions, Place, Seat},
+    participant::Participant,
     pipe::{Connection, Pipe, ReadBatch, ReadGrant, Receiver, Sender, WriteGrant, pipe},
     queue::{Lease, QueueOptions, SimpleQueue},
     segment::Segment,

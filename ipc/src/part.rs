@@ -17,6 +17,7 @@ pub(crate) use {place::lines, seat::as_fd};
 
 use crate::error::Error;
 use crate::header::{Blueprint, Item, Kind, MAX_PEERS};
+use crate::participant::Participant;
 use crate::segment::{Segment, open_or_create};
 use seat::take_part;
 use std::os::fd::OwnedFd;
@@ -156,6 +157,15 @@ pub unsafe trait Part: Sized {
     /// [`Error::TooManyPeers`], [`Error::Mismatch`] (this is a struct's field), [`Error::Forked`], [`Error::Os`].
     fn try_clone(&self) -> Result<Self, Error> {
         self.seat().another()
+    }
+
+    /// Lists who takes part, this handle too. Asks the kernel about each.
+    ///
+    /// # Errors
+    /// [`Error::Forked`], [`Error::DescriptorLost`].
+    fn participants(&self) -> Result<Vec<Participant>, Error> {
+        let segment = self.seat().segment();
+        segment.participants(segment.peers(), self.seat().me())
     }
 
     /// Looks for dead participants now, gives back what they held, and frees their places. Returns for how many.

@@ -63,7 +63,17 @@ pub(crate) struct Entry {
     namespace: AtomicU64,
     #[cfg(not(loom))]
     image: AtomicU64,
+    /// What it was seen to do: [`PUTS`], [`GETS`].
+    #[cfg(not(loom))]
+    roles: AtomicU32,
 }
+
+/// It has put, or tried to.
+#[cfg(not(loom))]
+pub(crate) const PUTS: u32 = 1;
+/// It has got, or tried to.
+#[cfg(not(loom))]
+pub(crate) const GETS: u32 = 2;
 
 /// How many leases a participant may hold at a time.
 pub(crate) const LEASES: usize = if cfg!(loom) { 2 } else { 8 };
@@ -81,10 +91,25 @@ impl Entry {
     /// Says which process it is; by whoever holds the lock, before the entry is published.
     pub(crate) fn sign(&self, process: &Process) {
         self.lock_alone_tells(); // a death in here leaves no mixture that names a process
+        self.clear_roles();
         self.pid.store(process.pid, Release);
         self.namespace.store(process.namespace, Release);
         self.image.store(process.image, Release);
         self.started.store(process.started, Release);
+    }
+
+    /// Adds to what it was seen to do; by itself.
+    pub(crate) fn play(&self, role: u32) {
+        self.roles.store(self.roles.load(Acquire) | role, Release);
+    }
+
+    /// Forgets what a participant before was seen to do.
+    pub(crate) fn clear_roles(&self) {
+        self.roles.store(0, Release);
+    }
+
+    pub(crate) fn plays(&self, role: u32) -> bool {
+        self.roles.load(Acquire) & role != 0
     }
 
     /// From now on the participant is as dead as its lock is free, though its process lives on.

@@ -14,7 +14,8 @@ use crate::kept_fd::KeptFd;
 use crate::liveness::Locks;
 use crate::mapping::Mapping;
 use crate::memory;
-use crate::peer::{self, Entry, JOINED, Membership, Peers, Repair, VACANT};
+use crate::participant::Participant;
+use crate::peer::{self, Entry, GETS, JOINED, Membership, PUTS, Peers, Repair, VACANT};
 use crate::process::Process;
 use crate::sync::{Acquire, Relaxed, Release};
 use crate::sys::{self, Access, FileFacts};
@@ -355,6 +356,23 @@ impl Segment {
             let entries = self.0.map.base().byte_add(HEADER_BYTES).cast::<Entry>();
             Peers::new(entries, self.0.geometry.peers)
         }
+    }
+
+    /// The participants that the entries of `table` are of: this segment's, or those with the same numbers of an object in it.
+    pub(crate) fn participants(&self, table: Peers<'_>, me: usize) -> Result<Vec<Participant>, Error> {
+        self.check()?;
+        let joined = (0..table.count()).filter(|&peer| table.entry(peer).state.load(Acquire) == JOINED);
+        let see = |peer| {
+            let entry = table.entry(peer);
+            Participant {
+                pid: entry.pid.load(Acquire),
+                is_alive: peer == me || !self.is_dead(peer),
+                is_this: peer == me,
+                puts: entry.plays(PUTS),
+                gets: entry.plays(GETS),
+            }
+        };
+        Ok(joined.map(see).collect())
     }
 
     /// What keeps a segment without becoming a participant of it.

@@ -10,6 +10,7 @@ mod common;
 #[path = "../common/stepped.rs"]
 mod stepped;
 
+mod attached;
 mod closed;
 mod exec;
 mod forks;
@@ -46,6 +47,7 @@ fn the_other_process() {
         "close all descriptors, and wait for a dead one's item" => {
             closed::close_and_wait_for_the_dead(given_fd())
         }
+        "put two, and wait" => attached::put_two_and_wait(given_fd()),
         "hold the permits" => polled::hold_the_permits(&argument),
         "hold an item" => closed::hold_an_item(given_fd()),
         "hold the board, and close all descriptors" => closed::hold_the_board_and_close(&argument),

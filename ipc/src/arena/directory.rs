@@ -286,6 +286,7 @@ pub(crate) fn join(core: &Core, place: Place) -> Joined {
     let ground = core.ground();
     let entry = ground.entries(place).entry(core.me());
     entry.clear_claims();
+    entry.clear_roles();
     entry.pid.store(std::process::id(), Relaxed);
     entry.state.store(JOINED, Release);
     Joined { ring: ground.ring(place, core.me()), entry, joiners: ground.joiners(place) }

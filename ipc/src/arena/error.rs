@@ -191,6 +191,10 @@ pub enum RecvValueError {
     /// The queue is closed, and all that was put has been got.
     #[error("the queue is closed and drained")]
     Closed,
+    /// Nobody is left who could put anything ([`get_while_attached`](crate::Queue::get_while_attached)): the others are dead, have
+    /// left, or only get.
+    #[error("the queue is empty, and nobody is attached who puts: wait with get, or start a producer")]
+    Alone,
     /// The next item is no value of this type, as when another program puts what this one does not know. Nothing of it is lost: it stays in the queue, for a consumer that
     /// can decode it, and whoever cannot gets this error again, until [`Queue::remove_undecodable`](crate::Queue::remove_undecodable) takes it out. Only if its
     /// `Deserialize` has kept a handle elsewhere, the item counts as taken.

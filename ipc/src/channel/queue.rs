@@ -10,12 +10,13 @@ use crate::arena::{Arena, EncodeError, RecvValueError, SendValueError};
 use crate::codec;
 use crate::error::{Error, GetError, PutError};
 use crate::message::Message;
+use crate::participant::Participant;
 use crate::peer::{Entry, vacate};
 use crate::queue::leasing::Delivery;
 use crate::queue::port::Port;
 use crate::segment::{agree, open_or_create};
 use crate::sync::biased::Leaf;
-use crate::wait::{Until, WaitWord};
+use crate::wait::{SLICE, Until, WaitWord};
 use serde::de::DeserializeOwned;
 use std::any::type_name;
 use std::cell::Cell;
@@ -451,6 +452,34 @@ impl<T: Message> Queue<T> {
         self.lease()?.ack()
     }
 
+    /// Takes the next value, as soon as there is one, or ends when nobody is left who could put one: as
+    /// [`SimpleQueue::get_while_attached`](crate::SimpleQueue::get_while_attached).
+    ///
+    /// # Errors
+    /// [`RecvValueError::Alone`], and as [`get`](Self::get).
+    pub fn get_while_attached(&mut self) -> Result<T, RecvValueError> {
+        let mut got = self.try_get();
+        while let Err(RecvValueError::Empty) = got {
+            if self.end.port.nobody_may_put() {
+                // One that has left since, or is dead, may have put something before.
+                return match self.try_get() {
+                    Err(RecvValueError::Empty) => Err(RecvValueError::Alone),
+                    last => last,
+                };
+            }
+            got = self.get_timeout(SLICE);
+        }
+        got
+    }
+
+    /// Lists who takes part, this handle too. Asks the kernel about each.
+    ///
+    /// # Errors
+    /// [`Error::Forked`], [`Error::DescriptorLost`].
+    pub fn participants(&self) -> Result<Vec<Participant>, Error> {
+        self.end.port.participants()
+    }
+
     /// Takes the next value if there is one now.
     ///
     /// # Errors
@@ -560,6 +589,7 @@ fn explain(error: GetError) -> RecvValueError {
     match error {
         GetError::Empty => RecvValueError::Empty,
         GetError::Closed => RecvValueError::Closed,
+        GetError::Alone => RecvValueError::Alone,
         GetError::TooManyLeases => RecvValueError::TooManyLeases,
         GetError::Forked => RecvValueError::Forked,
         GetError::Corrupt => RecvValueError::Corrupt,

@@ -7,6 +7,7 @@ use super::receiver::Receiver;
 use super::role::{Role, Side};
 use super::sender::Sender;
 use crate::error::{Error, RecvError, SendError};
+use crate::participant::Participant;
 use crate::segment::{Segment, agree, open_or_create};
 use crate::sys;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -131,6 +132,15 @@ impl Pipe {
     /// As [`sender`](Self::sender).
     pub fn receiver(&self) -> Result<Receiver, Error> {
         Receiver::new(Role::claim(self.0.clone(), Side::Receiver)?)
+    }
+
+    /// Lists who has the roles: the sender puts, the receiver gets. A role's holder that is dead is listed until another one takes the role.
+    ///
+    /// # Errors
+    /// [`Error::Forked`], [`Error::DescriptorLost`].
+    pub fn participants(&self) -> Result<Vec<Participant>, Error> {
+        let segment = self.0.segment();
+        segment.participants(segment.peers(), usize::MAX)
     }
 
     /// The longest message, in bytes.

@@ -7,7 +7,7 @@ use super::handover;
 use super::map::Memory;
 use crate::error::Error;
 use crate::fork::Epoch;
-use crate::peer::{Entry, JOINED, LEFT, Membership, Repair};
+use crate::peer::{Entry, GETS, JOINED, LEFT, Membership, PUTS, Repair};
 use crate::segment::Member;
 use crate::sync::{Acquire, AtomicU32, Release, yield_now};
 use std::sync::Arc;
@@ -60,6 +60,7 @@ impl Role {
                 // SAFETY: the role keeps the memory, and with it the segment, beside the entry.
                 let other = unsafe { memory.segment().kept_peers() }.entry(side.other() as usize);
                 let epoch = memory.segment().epoch();
+                entry.play(if side == Side::Sender { PUTS } else { GETS });
                 return Ok(Role { member, other, epoch, memory, side, handed_on: false });
             }
             // The lock is taken before the entry says so, and let go of after: these few steps are worth waiting for.

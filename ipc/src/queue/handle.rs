@@ -6,6 +6,7 @@ use super::port::Port;
 use super::ring::Ring;
 use crate::error::{Error, GetError, PutBatchError, PutError};
 use crate::header::{Blueprint, Item, Kind};
+use crate::participant::Participant;
 use crate::segment::{Member, Segment};
 use crate::wait::Until;
 use bytemuck::Pod;
@@ -191,6 +192,30 @@ impl<T: Pod> SimpleQueue<T> {
         self.port.get_until(|| Until::Forever)
     }
 
+    /// Takes the next item, as soon as there is one, or ends when nobody is left who could put one.
+    ///
+    /// That is so when each other participant is dead, or has left, or is known to get only: it has got or tried to, and never put. One
+    /// that has done neither may become a producer, and is waited for. So a consumer that comes before all producers
+    /// is alone; [`get`](Self::get) waits for them.
+    ///
+    /// ```
+    /// use skep_ipc::{GetError, SimpleQueue};
+    /// let mut queue = SimpleQueue::<u64>::new(16)?;
+    /// let mut producer = queue.try_clone()?; // in another process
+    /// producer.put(7)?;
+    /// drop(producer); // or killed: nobody has closed the queue
+    /// assert_eq!(queue.get_while_attached(), Ok(7));
+    /// assert_eq!(queue.get_while_attached(), Err(GetError::Alone));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`GetError::Alone`], and as [`get`](Self::get). A death is noticed within a tenth of a second and what the kernel takes to free
+    /// the dead process's memory.
+    pub fn get_while_attached(&mut self) -> Result<T, GetError> {
+        self.port.get_while_attached()
+    }
+
     /// Takes the next item if there is one now.
     ///
     /// # Errors
@@ -250,6 +275,16 @@ impl<T: Pod> SimpleQueue<T> {
     /// How many slots it has.
     pub fn capacity(&self) -> usize {
         self.port.capacity()
+    }
+
+    /// Lists who takes part, this handle too.
+    ///
+    /// Asks the kernel about each.
+    ///
+    /// # Errors
+    /// [`Error::Forked`], [`Error::DescriptorLost`].
+    pub fn participants(&self) -> Result<Vec<Participant>, Error> {
+        self.port.participants()
     }
 
     /// Looks for dead participants now, finishes or undoes what they were doing, and frees their places. Returns for how many.

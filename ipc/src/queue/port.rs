@@ -7,10 +7,13 @@ use super::leasing::{Delivery, Leased};
 use super::ring::{Refusal, Ring};
 use crate::error::{Error, GetError, PutBatchError, PutError};
 use crate::fork::Epoch;
+use crate::participant::Participant;
+use crate::peer::{GETS, PUTS};
 use crate::refusals::Refusals;
 use crate::segment::Segment;
-use crate::wait::{Until, WaitWord};
+use crate::wait::{SLICE, Until, WaitWord};
 use bytemuck::Pod;
+use std::cell::Cell;
 
 /// A ring as one participant uses it.
 pub(crate) struct Port<T: Pod> {
@@ -22,13 +25,22 @@ pub(crate) struct Port<T: Pod> {
     // Not shared between threads, for the cells.
     refusals: Refusals,
     leased: Leased,
+    /// What this participant has said in its entry that it does.
+    roles: Cell<u32>,
 }
 
 impl<T: Pod> Port<T> {
     /// A view of `ring`, which lies in `segment`. Whoever made the ring holds its entry there for as long as the port lives.
     pub(crate) fn new(ring: Ring<'static, T>, segment: Segment) -> Self {
         let epoch = segment.epoch();
-        Port { ring, segment, epoch, refusals: Refusals::default(), leased: Leased::default() }
+        Port {
+            ring,
+            segment,
+            epoch,
+            refusals: Refusals::default(),
+            leased: Leased::default(),
+            roles: Cell::new(0),
+        }
     }
 
     // --- put ---------------------------------------------------------------------------------------------------
@@ -39,6 +51,7 @@ impl<T: Pod> Port<T> {
         if !self.is_usable() {
             return Err(PutError::Forked(value));
         }
+        self.play(PUTS);
         let put = || self.ring.put_and_wake(value);
         put().or_else(|refusal| self.after_a_look(refusal, put)).map_err(|refusal| put_error(refusal, value))
     }
@@ -58,6 +71,7 @@ impl<T: Pod> Port<T> {
         if !self.is_usable() {
             return Err(PutError::Forked(()));
         }
+        self.play(PUTS);
         let look = || self.ring.look_for_room();
         let room = match (look(), until) {
             (Err(Refusal::NotReady), Some(until)) => self.ring.wait_for_room(&self.segment, until),
@@ -75,6 +89,7 @@ impl<T: Pod> Port<T> {
         if !self.is_usable() {
             return Err(PutError::Forked(()));
         }
+        self.play(PUTS);
         let put = || self.ring.put_batch_and_wake(values);
         put().or_else(|refusal| self.after_a_look(refusal, put)).map_err(|refusal| put_error(refusal, ()))
     }
@@ -118,12 +133,26 @@ impl<T: Pod> Port<T> {
         Ok(self.take(p))
     }
 
+    /// Takes the next item, as soon as there is one; `Alone`, if nobody is left who may put one.
+    pub(crate) fn get_while_attached(&self) -> Result<T, GetError> {
+        let mut got = self.try_get();
+        while let Err(GetError::Empty) = got {
+            if self.nobody_may_put() {
+                // One that has left since, or is dead, may have put something before.
+                return self.try_get().map_err(|e| if e == GetError::Empty { GetError::Alone } else { e });
+            }
+            got = self.get_until(|| Until::after(SLICE));
+        }
+        got
+    }
+
     /// Takes up to `into.len()` items that are there now, in one claim; says how many.
     pub(crate) fn try_get_batch(&self, into: &mut [T]) -> Result<usize, GetError> {
         if into.is_empty() {
             return Ok(0);
         }
         self.check_epoch()?;
+        self.play(GETS);
         let mut get = || self.ring.get_batch_and_wake(into);
         get().or_else(|refusal| self.after_a_look(refusal, get)).map_err(get_error)
     }
@@ -142,6 +171,7 @@ impl<T: Pod> Port<T> {
     #[inline]
     fn attempt_claim(&self) -> Result<u64, GetError> {
         self.check_epoch()?;
+        self.play(GETS);
         let claim = || self.ring.try_claim();
         claim().or_else(|refusal| self.after_a_look(refusal, claim)).map_err(get_error)
     }
@@ -163,6 +193,7 @@ impl<T: Pod> Port<T> {
     #[inline]
     pub(crate) fn try_lease(&self) -> Result<Delivery, GetError> {
         self.check_epoch()?;
+        self.play(GETS);
         let word = self.vacant_lease()?;
         let lease = || self.ring.try_lease(&self.leased, word);
         lease().or_else(|refusal| self.after_a_look(refusal, lease)).map_err(get_error)
@@ -248,6 +279,31 @@ impl<T: Pod> Port<T> {
     pub(crate) fn recover(&self) -> Result<usize, Error> {
         self.segment.check()?;
         Ok(self.ring.recover(&self.segment))
+    }
+
+    /// Who takes part.
+    pub(crate) fn participants(&self) -> Result<Vec<Participant>, Error> {
+        self.segment.participants(self.ring.peers, self.ring.me)
+    }
+
+    /// Whether every other participant is dead, or is known to get only. What cannot be told counts as attached.
+    pub(crate) fn nobody_may_put(&self) -> bool {
+        let may_put = |other: &Participant| !other.is_this && other.is_alive && (other.puts || !other.gets);
+        self.participants().is_ok_and(|all| !all.iter().any(may_put))
+    }
+
+    /// Says what this participant does, the first time that it does it.
+    #[inline]
+    fn play(&self, role: u32) {
+        if self.roles.get() & role == 0 {
+            self.play_at_first(role);
+        }
+    }
+
+    #[cold]
+    fn play_at_first(&self, role: u32) {
+        self.roles.set(self.roles.get() | role);
+        self.ring.mine.play(role);
     }
 
     /// Whether this still is the process that made the handle: one load.
