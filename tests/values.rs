@@ -3,9 +3,10 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use skep::{EncodeError, Queue, RecvValueError, SendValueError};
+use skep::{Arena, EncodeError, Queue, QueueOptions, RecvValueError, SendValueError, SimpleQueue};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Debug;
+use std::os::fd::AsFd;
 
 /// Puts values, and gets each back.
 fn travels<T: Serialize + DeserializeOwned + Clone + PartialEq + Debug>(values: &[T]) {
@@ -250,6 +251,56 @@ fn what_is_nested_too_deeply_is_refused() {
         panic!("{error}")
     };
     assert!(reason.contains("nested") && reason.contains("by index"), "{reason}");
+}
+
+/// Two programs, each with a type of its own of one name; the second is told of both, and what to do.
+#[test]
+fn who_opens_a_queue_of_another_type_is_told_both_types_and_what_to_do() {
+    let arena = Arena::new(1 << 20).unwrap();
+    let _jobs = Queue::<Skipped>::create_in(&arena, "jobs", 4).unwrap();
+    let error = Queue::<Flat>::open_in(&arena, "jobs").unwrap_err().to_string();
+    for part in [
+        "values::Skipped (by rustc 1.",
+        "values::Flat (by rustc 1.",
+        "put the type into a crate",
+        "type_name",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    assert!(Queue::<Skipped>::open_in(&arena, "jobs").is_ok());
+
+    let plain = SimpleQueue::<u32>::new(4).unwrap();
+    let error =
+        SimpleQueue::<u64>::from_fd(plain.as_fd().try_clone_to_owned().unwrap()).unwrap_err().to_string();
+    assert!(
+        error.contains("u32 (by rustc 1.") && error.contains("4 bytes") && error.contains("u64"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_name_of_ones_own_tells_types_apart_and_joins_them() {
+    let arena = Arena::new(1 << 20).unwrap();
+    let job = QueueOptions::new(4).type_name("job, form 2");
+    let mut here = job.create_values_in::<(u32, String)>(&arena, "jobs").unwrap();
+    here.put((1, "one".into())).unwrap();
+    let mut there = job.open_values_in::<(u64, Box<str>)>(&arena, "jobs").unwrap();
+    assert_eq!(there.get().unwrap(), (1, "one".into()));
+    let error =
+        job.type_name("job, form 1").open_or_create_values_in::<(u32, String)>(&arena, "jobs").unwrap_err();
+    assert!(
+        error.to_string().contains("job, form 2") && error.to_string().contains("job, form 1"),
+        "{error}"
+    );
+    let long: &'static str = "x".repeat(1000).leak();
+    job.type_name(long).create_values_in::<u8>(&arena, "long").unwrap();
+    assert!(job.type_name(long).open_values_in::<u8>(&arena, "long").is_ok());
+
+    let name = format!("values-named-{}", std::process::id());
+    let _plain = job.create::<u32>(&name).unwrap();
+    assert!(job.open::<u32>(&name).is_ok() && job.open::<u64>(&name).is_err());
+    assert!(SimpleQueue::<u32>::open(&name).unwrap_err().to_string().contains("job, form 2"));
+    SimpleQueue::<u32>::unlink(&name).unwrap();
 }
 
 /// What two programs have that were built at different times: one program's type has other fields and variants than the other's.

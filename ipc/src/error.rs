@@ -217,12 +217,15 @@ pub enum Mismatch {
         expected: String,
     },
     /// It holds items of another type.
-    #[error("its items are of another type (size {found_size}, expected {expected_size}, or another name)")]
+    #[error(
+        "its items are {found}, those of this program are {expected}: put the type into a crate that both programs use, build both \
+         with one compiler, or give the type one name in both (`QueueOptions::type_name`, `Item::named`)"
+    )]
     Item {
-        /// In the header, in bytes.
-        found_size: u64,
-        /// What the caller wants to read, in bytes.
-        expected_size: u64,
+        /// What it holds: the type's name, its size, and the compiler of the program that made it.
+        found: String,
+        /// The same of what the caller wants to open.
+        expected: String,
     },
     /// Capacity or number of peers are impossible.
     #[error("its geometry is impossible (capacity {capacity}, {peers} peers)")]

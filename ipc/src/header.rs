@@ -4,8 +4,9 @@
 //!  byte 0         8        12      16        24        32        40        48          56         64      68        72
 //!       +---------+--------+-------+---------+---------+---------+---------+-----------+----------+-------+---------+
 //!       | magic   | version| zero  | arch    | kind    | capacity| item    | item      | item     | peers | zero to |
-//!       | "skep…" | 1      |       | ascii   | ascii   |         | size    | alignment | name hash|       | 4096    |
+//!       | "skep…" | 2      |       | ascii   | ascii   |         | size    | alignment | name hash|       | 4096    |
 //!       +---------+--------+-------+---------+---------+---------+---------+-----------+----------+-------+---------+
+//!  128  : the items' type by name, and the compiler that named it (`label.rs`), 256 bytes
 //!  4096 : the peer table, one 128-byte entry a peer (`peer.rs`), rounded up to whole pages
 //!  then : the object's own words and slots, the body
 //! ```
@@ -14,6 +15,7 @@
 //! copy, and uses the copy alone, so that a peer that writes to it later changes nothing.
 
 use crate::error::Mismatch;
+use crate::label::{LABEL_BYTES, Label};
 use crate::peer::ENTRY_BYTES;
 use crate::sync::LINE;
 use std::mem::{align_of, size_of};
@@ -26,7 +28,9 @@ pub(crate) const PAGE_BYTES: u64 = 4096;
 pub(crate) const MAX_PEERS: usize = 4096;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"skep-ipc");
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Where the label is.
+const LABEL: usize = 128;
 
 /// What kind of object a segment holds: up to eight ASCII characters, padded with NUL.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,21 +50,25 @@ impl std::fmt::Debug for Kind {
 }
 
 /// The type of the items that a segment holds, as far as two programs can compare it: size, alignment and name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Item {
     size: u64,
     align: u64,
     name_hash: u64,
+    label: Label,
 }
 
 impl Item {
-    /// The items are values of `T`. Programs agree if they name the type by the same path, in the same crate.
+    /// The items are values of `T`. Programs agree if they name the type by the same path, in the same crate, and are built by the same compiler: the path is that of
+    /// [`std::any::type_name`].
     pub fn of<T: bytemuck::Pod>() -> Self {
-        Item {
-            size: size_of::<T>() as u64,
-            align: align_of::<T>() as u64,
-            name_hash: fnv1a(std::any::type_name::<T>()),
-        }
+        Item::named::<T>(std::any::type_name::<T>())
+    }
+
+    /// The items are values of `T`, which programs call by a name of their own: who changes what a value means, and not its size, is to change the name.
+    pub fn named<T: bytemuck::Pod>(name: &str) -> Self {
+        let (size, align) = (size_of::<T>() as u64, align_of::<T>() as u64);
+        Item { size, align, name_hash: fnv1a(name), label: Label::of(name) }
     }
 
     /// One number for all of it.
@@ -68,9 +76,9 @@ impl Item {
         self.name_hash ^ self.size.rotate_left(20) ^ self.align.rotate_left(40)
     }
 
-    /// The items are structs of such fields, in that order.
+    /// The items are structs of that name with such fields, in that order. The name is for people alone.
     #[doc(hidden)]
-    pub fn of_struct(fields: &[(Kind, Item)]) -> Self {
+    pub fn of_struct(name: &str, fields: &[(Kind, Item)]) -> Self {
         let describe = |(kind, item): &(Kind, Item)| {
             format!("{kind:?} {} {} {:x};", item.size, item.align, item.name_hash)
         };
@@ -79,14 +87,29 @@ impl Item {
             size: fields.iter().map(|(_, item)| item.size).sum(),
             align: LINE as u64,
             name_hash: fnv1a(&text),
+            label: Label::of(name),
         }
     }
 
     /// The items are bytes that mean something to the caller, `size` of them at a time.
     pub const fn opaque(size: u64) -> Self {
-        Item { size, align: 1, name_hash: 0 }
+        Item { size, align: 1, name_hash: 0, label: Label::of("bytes") }
+    }
+
+    /// For people.
+    fn describe(&self) -> String {
+        format!("{}, {} bytes each", self.label, self.size)
     }
 }
+
+/// The label is for people: it may be cut short, and says which compiler it was.
+impl PartialEq for Item {
+    fn eq(&self, other: &Item) -> bool {
+        (self.size, self.align, self.name_hash) == (other.size, other.align, other.name_hash)
+    }
+}
+
+impl Eq for Item {}
 
 /// What a program expects of a segment: the kind, the item type, and the size of the body as the capacity gives it.
 #[derive(Debug, Clone, Copy)]
@@ -140,6 +163,7 @@ impl Blueprint {
         put(48, &self.item.align.to_ne_bytes());
         put(56, &self.item.name_hash.to_ne_bytes());
         put(64, &(geometry.peers as u32).to_ne_bytes());
+        put(LABEL, bytemuck::bytes_of(&self.item.label));
         page
     }
 
@@ -164,9 +188,14 @@ impl Blueprint {
                 expected: printable(u64::from_le_bytes(self.kind.0)),
             });
         }
-        let item = Item { size: u64_at(page, 40), align: u64_at(page, 48), name_hash: u64_at(page, 56) };
+        let item = Item {
+            size: u64_at(page, 40),
+            align: u64_at(page, 48),
+            name_hash: u64_at(page, 56),
+            label: bytemuck::pod_read_unaligned(&page[LABEL..LABEL + LABEL_BYTES]),
+        };
         if item != self.item {
-            return Err(Mismatch::Item { found_size: item.size, expected_size: self.item.size });
+            return Err(Mismatch::Item { found: item.describe(), expected: self.item.describe() });
         }
         let (capacity, peers) = (u64_at(page, 32), u32_at(page, 64));
         let geometry = self

@@ -58,6 +58,8 @@ mod header;
 #[cfg(not(loom))]
 mod kept_fd;
 #[cfg(not(loom))]
+mod label;
+#[cfg(not(loom))]
 mod liveness;
 #[cfg(not(loom))]
 mod mapping;

@@ -2,7 +2,7 @@
 //!
 //! A queue's block:
 //! ```text
-//! | title: capacity, fingerprint of the items, name | where joiners sleep | entries, one a participant of the arena | the ring (`queue/layout.rs`) |
+//! | title: capacity, fingerprint of the items, name, what the items are called | where joiners sleep | entries, one a participant of the arena | the ring (`queue/layout.rs`) |
 //! ```
 //! It is built in a block that its creator holds, and published by one CAS on a word of the directory, `{ generation: 32, index + 1: 32 }`. Words are filled in order and never
 //! emptied, so whoever creates a queue passes all others on the way to its word, and two of one name cannot be.
@@ -16,6 +16,8 @@ use super::layout::QUEUES;
 use super::packing::entry;
 use super::parcel::Parcel;
 use crate::error::{Error, Mismatch};
+use crate::header::fnv1a;
+use crate::label::Label;
 use crate::peer::{Entry, JOINED, Peers, Repair, vacate};
 use crate::queue::layout::{self, Control};
 use crate::queue::ring::Ring;
@@ -36,12 +38,29 @@ struct Title {
     item: u64,
     name_len: u64,
     name: [u8; NAME_BYTES],
+    label: Label,
 }
 
-const _: () = assert!(size_of::<Title>() == LINE);
+const _: () = assert!(size_of::<Title>() == 3 * LINE);
 
-/// Where the entries begin: behind the title, and the line where joiners sleep.
-const ENTRIES: usize = 2 * LINE;
+/// Where joiners sleep: behind the title.
+const JOINERS: usize = size_of::<Title>();
+/// Where the entries begin: behind that.
+const ENTRIES: usize = JOINERS + LINE;
+
+/// What a queue's items are: the name of their type, for people, and its hash.
+#[derive(Clone, Copy)]
+pub(crate) struct ItemName {
+    hash: u64,
+    label: Label,
+}
+
+impl ItemName {
+    /// Of that name, which tells types apart as far as two programs can.
+    pub(crate) fn new(name: &str) -> ItemName {
+        ItemName { hash: fnv1a(name), label: Label::of(name) }
+    }
+}
 
 /// A queue that was found in an arena, checked.
 #[derive(Clone, Copy)]
@@ -70,8 +89,8 @@ impl Ground {
         let words = self.control().queues.iter().map(|word| word.load(Acquire)); // pairs with the CAS in `create`
         words.take_while(|&word| word != 0).filter_map(|word| {
             let (index, generation) = ((word as u32).wrapping_sub(1), (word >> 32) as u32);
-            // A title is two granules long, or one.
-            let is_within = self.blocks(0).fits(index, self.plan().order(LINE, LINE)?) && index < self.end();
+            let order = self.plan().order(size_of::<Title>(), LINE)?;
+            let is_within = self.blocks(0).fits(index, order) && index < self.end();
             is_within.then_some((index, generation))
         })
     }
@@ -118,7 +137,7 @@ impl Ground {
         // SAFETY: within the queue's block (`place`), aligned to a line; zeroes are a wait word.
         unsafe {
             let block = self.memory().byte_add((place.index as usize) << self.plan().shift);
-            block.byte_add(LINE).cast().as_ref()
+            block.byte_add(JOINERS).cast().as_ref()
         }
     }
 
@@ -192,15 +211,16 @@ pub(super) fn repair_queues(ground: &Ground, me: usize, dead: usize) -> Repair {
 }
 
 /// Looks for the queue of a name, in an arena where it may be created.
-fn find(ground: &Ground, name: &str, item: u64) -> Result<Option<Place>, Error> {
+fn find(ground: &Ground, name: &str, item: ItemName) -> Result<Option<Place>, Error> {
     for (index, _) in ground.leads() {
         let (place, title) = ground.place(index).ok_or(Error::Corrupt)?;
         let length = usize::try_from(title.name_len).unwrap_or(usize::MAX);
         if title.name.get(..length) != Some(name.as_bytes()) {
             continue;
         }
-        if title.item != item {
-            return Err(Mismatch::Item { found_size: title.item, expected_size: item }.into());
+        if title.item != item.hash {
+            let (found, expected) = (title.label.to_string(), item.label.to_string());
+            return Err(Mismatch::Item { found, expected }.into());
         }
         return Ok(Some(place));
     }
@@ -208,12 +228,12 @@ fn find(ground: &Ground, name: &str, item: u64) -> Result<Option<Place>, Error> 
 }
 
 /// Opens the queue of a name.
-pub(crate) fn open(core: &Core, name: &str, item: u64) -> Result<Place, Error> {
+pub(crate) fn open(core: &Core, name: &str, item: ItemName) -> Result<Place, Error> {
     find(core.ground(), name, item)?.ok_or_else(|| Error::NotFound { name: name.into() })
 }
 
 /// Creates a queue of `capacity` slots, a power of two.
-pub(crate) fn create(core: &Core, name: &str, item: u64, capacity: u64) -> Result<Place, Error> {
+pub(crate) fn create(core: &Core, name: &str, item: ItemName, capacity: u64) -> Result<Place, Error> {
     let ground = core.ground();
     if name.is_empty() || name.len() > NAME_BYTES {
         return Err(Error::Setup("a queue in an arena has a name of 1 to 104 bytes"));
@@ -227,7 +247,17 @@ pub(crate) fn create(core: &Core, name: &str, item: u64, capacity: u64) -> Resul
     let (bytes, _) = block_len(capacity, ground.segment().max_peers()).ok_or_else(impossible)?;
     let order = ground.plan().order(bytes, LINE).ok_or_else(impossible)?;
     let block = core.allocate(order).ok_or_else(|| core.why_full(bytes))?;
-    build(core, block, Title { capacity, item, name_len: name.len() as u64, name: padded(name) });
+    build(
+        core,
+        block,
+        Title {
+            capacity,
+            item: item.hash,
+            name_len: name.len() as u64,
+            name: padded(name),
+            label: item.label,
+        },
+    );
     match publish(core, block, name, item) {
         Ok(()) => Ok(Place { index: block.index, capacity }),
         Err(error) => {
@@ -256,7 +286,7 @@ fn build(core: &Core, block: Block, title: Title) {
     }
 }
 
-fn publish(core: &Core, block: Block, name: &str, item: u64) -> Result<(), Error> {
+fn publish(core: &Core, block: Block, name: &str, item: ItemName) -> Result<(), Error> {
     let word = entry(block) + 1;
     for place in core.ground().control().queues.iter() {
         // From here on it may be in the directory without a handle.

@@ -4,7 +4,7 @@ use super::checked::Checked;
 use super::lease::{ValueLease, end_forgotten};
 use super::options::blueprint_of;
 use crate::arena::core::Core;
-use crate::arena::directory::{self, Joined};
+use crate::arena::directory::{self, ItemName, Joined};
 use crate::arena::parcel::{Packed, Parcel};
 use crate::arena::{Arena, EncodeError, RecvValueError, SendValueError};
 use crate::codec;
@@ -34,7 +34,9 @@ const MAIN: &str = "main";
 /// [`ShmVec`](crate::ShmVec), [`ShmString`](crate::ShmString)) anywhere inside of a value *move*: whatever their size, nothing of it is copied. They must be
 /// of the queue's own arena.
 ///
-/// A handle is one participant of the arena. It can be sent to another thread, not shared between threads; each thread and process has its own.
+/// A handle is one participant of the arena. It can be sent to another thread, not shared between threads; each thread and process has its own. Programs agree on the
+/// type of the values by its name: put it into a crate that all of them use, or give it a name ([`QueueOptions::type_name`](crate::QueueOptions::type_name)). Whoever opens a queue of
+/// another type is told both names.
 ///
 /// # Which values travel
 /// | value | |
@@ -156,7 +158,7 @@ impl<T> Queue<T> {
     {
         let slots = slots(capacity)?;
         blueprint_of(capacity)?.create_furnished(name, |arena| {
-            let place = directory::create(arena.core(), MAIN, fingerprint::<T>(), slots)?;
+            let place = directory::create(arena.core(), MAIN, named::<T>(None), slots)?;
             Ok(Queue::join(arena, place))
         })
     }
@@ -215,22 +217,35 @@ impl<T> Queue<T> {
     where
         T: Message,
     {
+        Queue::create_as(arena, name, capacity, named::<T>(None))
+    }
+
+    pub(super) fn create_as(
+        arena: &Arena,
+        name: &str,
+        capacity: usize,
+        item: ItemName,
+    ) -> Result<Self, Error> {
         let slots = slots(capacity)?;
         let arena = arena.another()?;
-        let place = directory::create(arena.core(), name, fingerprint::<T>(), slots)?;
+        let place = directory::create(arena.core(), name, item, slots)?;
         Ok(Queue::join(arena, place))
     }
 
     /// Joins the queue of that name in an arena.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Mismatch`] (it has other values), [`Error::TooManyPeers`], [`Error::Corrupt`].
+    /// [`Error::NotFound`]; [`Error::Mismatch`] if it has values of another type, which names both; [`Error::TooManyPeers`], [`Error::Corrupt`].
     pub fn open_in(arena: &Arena, name: &str) -> Result<Self, Error>
     where
         T: Message,
     {
+        Queue::open_as(arena, name, named::<T>(None))
+    }
+
+    pub(super) fn open_as(arena: &Arena, name: &str, item: ItemName) -> Result<Self, Error> {
         let arena = arena.another()?;
-        let place = directory::open(arena.core(), name, fingerprint::<T>())?;
+        let place = directory::open(arena.core(), name, item)?;
         Ok(Queue::join(arena, place))
     }
 
@@ -246,13 +261,22 @@ impl<T> Queue<T> {
     where
         T: Message,
     {
+        Queue::open_or_create_as(arena, name, capacity, named::<T>(None))
+    }
+
+    pub(super) fn open_or_create_as(
+        arena: &Arena,
+        name: &str,
+        capacity: usize,
+        item: ItemName,
+    ) -> Result<Self, Error> {
         let slots = slots(capacity)?;
         let open = || {
-            let queue = Queue::open_in(arena, name)?;
+            let queue = Queue::open_as(arena, name, item)?;
             agree("number of slots", queue.capacity() as u64, slots)?;
             Ok(queue)
         };
-        open_or_create(open, || Queue::create_in(arena, name, capacity))
+        open_or_create(open, || Queue::create_as(arena, name, capacity, item))
     }
 
     /// Makes another participant.
@@ -602,9 +626,9 @@ fn slots(capacity: usize) -> Result<u64, Error> {
     slots.map(|slots| slots as u64).ok_or(Error::Capacity { capacity, max: 1 << 30 })
 }
 
-/// Tells the types of values apart, as far as two programs can.
-fn fingerprint<T>() -> u64 {
-    crate::header::fnv1a(std::any::type_name::<T>())
+/// What the values are called: by the user, or else by the compiler.
+pub(super) fn named<T>(by_user: Option<&str>) -> ItemName {
+    ItemName::new(by_user.unwrap_or_else(|| type_name::<T>()))
 }
 
 impl<T> AsFd for Queue<T> {

@@ -37,7 +37,7 @@ macro_rules! shared_struct {
             const KIND: $crate::Kind = $crate::Kind::new(*b"struct\0\0");
 
             fn item() -> $crate::Item {
-                $crate::Item::of_struct(&[$((<$part as $crate::Part>::KIND, <$part as $crate::Part>::item()),)+])
+                $crate::Item::of_struct(::std::stringify!($name), &[$((<$part as $crate::Part>::KIND, <$part as $crate::Part>::item()),)+])
             }
 
             fn bytes(peers: usize) -> usize {
