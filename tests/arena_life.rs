@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Other, Random, Unlink, end_after, fresh_name, given_fd, role, until_asleep};
-use skep::{Arena, ArenaOptions, Event, Part, Queue, ShmArc, ShmBox, ShmSlice};
+use skep::{AllocError, Arena, ArenaOptions, Event, Part, Queue, ShmArc, ShmBox, ShmSlice};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -273,4 +273,72 @@ fn a_text_travels_as_a_text() {
     queue.put((one.into_boxed_str(), two.share().unwrap())).map_err(|e| e.to_string()).unwrap();
     let (one, two) = queue.get().unwrap();
     assert_eq!((&*one, &*two, two.count()), ("eins", "zw\u{f6}i", 1));
+}
+
+// --- waits ---------------------------------------------------------------------------------------------------------
+
+/// All of it is in blocks of the smallest size, and a look at each takes long beside any of the bounds below.
+fn full_of_small_blocks() -> (Arena, Vec<skep::ShmBox<u8>>) {
+    let arena = Arena::new(16 << 20).unwrap();
+    let blocks: Vec<_> = std::iter::from_fn(|| arena.boxed(0_u8).ok()).collect();
+    assert_eq!(blocks.len(), 1 << 18);
+    (arena, blocks)
+}
+
+/// Measured by a walk over all blocks: a wait of moments looked at them some hundred times.
+#[test]
+fn a_full_arena_is_looked_through_a_few_times_at_most_by_who_does_not_wait_or_waits_for_moments() {
+    end_after(2 * HANG);
+    let (arena, blocks) = full_of_small_blocks();
+    let begun = std::time::Instant::now();
+    assert_eq!(arena.free_bytes(), 0);
+    let few = 16 * begun.elapsed() + Duration::from_millis(200);
+    let within = |what: &str, call: &dyn Fn() -> bool| {
+        let begun = std::time::Instant::now();
+        assert!(call(), "{what}: there is no room");
+        let took = begun.elapsed();
+        assert!(took < few, "{what}: {took:?}, more than {few:?}");
+    };
+    let moment = Duration::from_millis(1);
+    within("try", &|| matches!(arena.boxed(1_u8).unwrap_err().reason, AllocError::Full { .. }));
+    within("within", &|| arena.within(moment).boxed(1_u8).is_err());
+    within("within no time", &|| arena.within(Duration::ZERO).boxed(1_u8).is_err());
+    let mut blocks = blocks;
+    blocks.truncate(blocks.len() - 2048); // for a queue
+    let queue = std::cell::RefCell::new(Queue::<Vec<u8>>::create_in(&arena, "queue", 4).unwrap());
+    let rest: Vec<_> = std::iter::from_fn(|| arena.boxed(0_u8).ok()).collect();
+    within("try_put", &|| queue.borrow_mut().try_put(vec![1; 500]).is_err());
+    within("put_timeout", &|| queue.borrow_mut().put_timeout(vec![1; 500], moment).is_err());
+    drop((blocks, rest));
+}
+
+/// A ring lies in front, and stays as long as the arena, so there never will be a block of all of it.
+#[test]
+fn a_block_that_no_place_has_is_refused_at_once_and_commits_nothing() {
+    end_after(HANG);
+    let arena = ArenaOptions::new(1 << 16).limit(1 << 20).anonymous().unwrap();
+    let mut queue = Queue::<Vec<u8>>::create_in(&arena, "queue", 16).unwrap();
+    let size = arena.size();
+    let never = |result: Result<ShmSlice<u8>, AllocError>| match result {
+        Err(AllocError::TooLarge { bytes, largest }) => (bytes, largest),
+        other => panic!("{:?}", other.map(|block| block.len())),
+    };
+    let largest = 1 << 19;
+    assert_eq!(never(arena.slice_zeroed(1 << 20)), (1 << 20, largest));
+    assert_eq!(never(arena.within(Duration::MAX).slice_zeroed(largest + 1)), (largest + 1, largest));
+    let told = Queue::<u64>::create_in(&arena, "another", 1 << 13).err().unwrap();
+    assert!(matches!(told, skep::Error::Capacity { .. }), "{told}");
+    assert_eq!(arena.size(), size, "nothing was committed in vain");
+    assert_eq!(arena.slice_zeroed::<u8>(largest).unwrap().len(), largest);
+    let told = queue.put(vec![1; 600_000]).unwrap_err();
+    assert!(told.to_string().contains(&largest.to_string()), "{told}");
+}
+
+/// The one place for it is committed, and another block in it: more memory makes no other.
+#[test]
+fn an_arena_does_not_grow_for_a_block_that_has_no_place_in_what_it_would_add() {
+    let arena = ArenaOptions::new(1 << 16).limit(3 << 15).stretch(1 << 12).anonymous().unwrap();
+    let _block = arena.boxed(1_u8).unwrap();
+    assert_eq!(arena.slice_zeroed::<u8>(1 << 16).err(), Some(AllocError::Full { bytes: 1 << 16 }));
+    assert_eq!(arena.size(), 1 << 16);
 }

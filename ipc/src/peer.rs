@@ -56,6 +56,9 @@ pub(crate) struct Entry {
     pub(crate) intent: AtomicU64,
     /// Claims that outlive the operation that made them, in the form of an intent; written by whoever holds what they name.
     pub(crate) leases: [AtomicU64; LEASES],
+    /// Of an arena's participant: how often it has handled blocks (`arena/blocks.rs`). It is never cleared, so it only
+    /// grows, whoever has the entry.
+    pub(crate) handled: AtomicU64,
     /// 0: not known, and the lock alone tells whether it lives.
     #[cfg(not(loom))]
     started: AtomicU64,
@@ -139,6 +142,7 @@ impl Entry {
             pid: AtomicU32::new(0),
             intent: AtomicU64::new(0),
             leases: std::array::from_fn(|_| AtomicU64::new(0)),
+            handled: AtomicU64::new(0),
         }
     }
 }

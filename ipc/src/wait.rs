@@ -169,7 +169,7 @@ pub(crate) enum Until {
 
 impl Until {
     /// Whether the time is over.
-    fn is_over(self) -> bool {
+    pub(crate) fn is_over(self) -> bool {
         match self {
             Until::Forever => false,
             #[cfg(not(loom))]

@@ -22,7 +22,8 @@
 //!
 //! # Nothing found, and nothing there
 //! Whoever cuts or merges has in its hands for a moment what others look for. So it says that it handles blocks (B1, before its claim) and that it is done (B2, when what it does not
-//! keep is free again) in its entry's first `lease`, which has no other use here: `{ times done: 48, at it now: 16 }`. A sweep that finds nothing has missed nothing if before it nobody was at it, and since then nobody began:
+//! keep is free again) in its entry's `handled`: `{ times done: 48, at it now: 16 }`. Each of these words only grows, whoever has the entry, so their sum is the same if and
+//! only if all of them are. A sweep that finds nothing has missed nothing if before it nobody was at it, and since then nobody began:
 //! B1 is before the claim that hides a block, and B2 behind the store that shows it. (What is freed behind the sweep while the same size is claimed before it, and kept, it misses: that
 //! arena was full, but for one block at a time.)
 //!
@@ -41,6 +42,7 @@ use crate::fault;
 use crate::peer::Peers;
 use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed, Release, yield_now};
 use crate::table::Table;
+use std::ops::Range;
 use std::ptr::NonNull;
 
 /// A view of an arena's words in memory that whoever made this keeps mapped.
@@ -54,11 +56,14 @@ pub(crate) struct Blocks<'a> {
     pub(super) me: usize,
 }
 
-/// In an entry's first `lease`: this participant is at it once more.
+/// In an entry's `handled`: this participant is at it once more.
 const BEGUN: u64 = 1;
 const AT_IT: u64 = 0xffff;
 /// It was at it once more, and is no longer: what is added then.
 const DONE: u64 = (1 << 16) - BEGUN;
+
+/// A sweep asks once in so many blocks whether it is over, which takes a look at the clock.
+const BLOCKS_PER_LOOK: u32 = 1024;
 
 /// Says until it is dropped (B2) that this participant handles blocks.
 struct Handling<'a>(&'a AtomicU64);
@@ -82,6 +87,25 @@ pub(crate) struct Block {
     pub(crate) index: u32,
     pub(crate) generation: u32,
     pub(crate) order: u32,
+}
+
+/// What came of a sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Swept {
+    /// The block that it was for.
+    Taken(Block),
+    /// There is none.
+    Nothing,
+    /// It found none, but others had something in their hands meanwhile.
+    Unsure,
+    /// It was over when it came to this granule.
+    Stopped(u32),
+}
+
+impl Swept {
+    pub(crate) fn block(self) -> Option<Block> {
+        if let Swept::Taken(block) = self { Some(block) } else { None }
+    }
 }
 
 impl Block {
@@ -192,17 +216,26 @@ impl<'a> Blocks<'a> {
     /// B1: blocks are in my hands from now on that I shall not keep.
     #[inline]
     fn handle(&self) -> Handling<'a> {
-        let mine = &self.peers.entry(self.me).leases[0];
+        let mine = &self.peers.entry(self.me).handled;
         mine.fetch_add(BEGUN, AcqRel);
         Handling(mine)
     }
 
-    /// What all participants have said of it, and whether one is at it.
+    /// How often all participants have said it, together; and whether one is at it.
     pub(super) fn handled(&self) -> (u64, bool) {
         (0..self.peers.count()).fold((0_u64, false), |(all, is_one_at_it), peer| {
-            let word = self.peers.entry(peer).leases[0].load(Acquire);
-            (all.rotate_left(7) ^ word, is_one_at_it | (word & AT_IT != 0))
+            let word = self.peers.entry(peer).handled.load(Acquire);
+            (all.wrapping_add(word), is_one_at_it | (word & AT_IT != 0))
         })
+    }
+
+    /// B2 for a dead participant, whose blocks are settled: the word grows, so a sweep that began before knows.
+    pub(super) fn end_handling_of(&self, dead: usize) {
+        let word = &self.peers.entry(dead).handled;
+        let seen = word.load(Acquire);
+        if seen & AT_IT != 0 {
+            word.store((seen | AT_IT).wrapping_add(1), Release);
+        }
     }
 
     /// Cuts a block of mine down to an order; each half that is cut off is free, and told to `freed`.
@@ -299,30 +332,44 @@ impl<'a> Blocks<'a> {
 
     /// Takes the first free block that is large enough, wherever it is, merging free buddies on the way, and cuts it down to the order; slow.
     ///
-    /// If others had in their hands for a moment what it looks for, it looks again, as long as `may_look_again`, so `None` says that there is no such block.
-    /// Each block that is free again since it is cut off, or too small though it was merged, is told to `freed`.
+    /// If others had in their hands for a moment what it looks for, it looks again, as long as
+    /// `may_look_again`. It stops where it is once `is_over`, which is asked now and then. Each block that is free
+    /// again since it is cut off, or too small though it was merged, is told to `freed`.
     #[cold]
     pub(crate) fn sweep(
         &self,
         order: u32,
-        end: impl Fn() -> u32,
+        range: impl Fn() -> Range<u32>,
         mut freed: impl FnMut(Found),
+        is_over: impl Fn() -> bool,
         may_look_again: impl Fn() -> bool,
-    ) -> Option<Block> {
+    ) -> Swept {
         loop {
             let before = self.handled();
-            let block = self.sweep_once(order, end(), &mut freed);
-            let is_exact = || !before.1 && self.handled() == before;
-            if block.is_some() || is_exact() || !may_look_again() {
-                return block;
+            match self.sweep_once(order, range(), &mut freed, &is_over) {
+                Swept::Nothing if !before.1 && self.handled() == before => return Swept::Nothing,
+                Swept::Nothing if may_look_again() => {}
+                Swept::Nothing => return Swept::Unsure,
+                swept => return swept,
             }
             yield_now();
         }
     }
 
-    fn sweep_once(&self, order: u32, end: u32, freed: &mut impl FnMut(Found)) -> Option<Block> {
-        let mut taken = None;
-        self.walk(end, |index, word| {
+    fn sweep_once(
+        &self,
+        order: u32,
+        range: Range<u32>,
+        freed: &mut impl FnMut(Found),
+        is_over: &impl Fn() -> bool,
+    ) -> Swept {
+        let (end, mut seen, mut swept) = (range.end, 0_u32, Swept::Nothing);
+        self.walk_from(range.start, end, |index, word| {
+            seen += 1;
+            if seen.is_multiple_of(BLOCKS_PER_LOOK) && is_over() {
+                swept = Swept::Stopped(index);
+                return true;
+            }
             if !word.is(Phase::Free) || word.order() < order && !self.is_mergeable(index, word.order(), end) {
                 return false;
             }
@@ -330,13 +377,15 @@ impl<'a> Blocks<'a> {
             let Some(block) = self.claim(Found { index, word }) else { return false };
             let block = if block.order < order { self.merge(block, end) } else { block };
             if block.order >= order {
-                taken = Some(self.split(block, order, &mut *freed));
-            } else if let Some(found) = self.free(block) {
+                swept = Swept::Taken(self.split(block, order, &mut *freed));
+                return true;
+            }
+            if let Some(found) = self.free(block) {
                 freed(found);
             }
-            taken.is_some()
+            false
         });
-        taken
+        swept
     }
 
     // --- committing ----------------------------------------------------------------------------------------------
@@ -370,4 +419,44 @@ pub(super) fn cut(start: u32, end: u32) -> impl Iterator<Item = (u32, u32)> {
 /// What a word becomes when a larger block covers its granule: never zero, so that it is not taken for one that was never written.
 pub(super) fn interior(word: Word) -> Word {
     word.next(Phase::Interior, None).of_order(MAX_ORDER)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::Blocks;
+    use crate::arena::Arena;
+
+    /// Says that it handles blocks, and that it is done.
+    fn handle(arena: &Arena) {
+        drop(blocks(arena).handle());
+    }
+
+    fn blocks(arena: &Arena) -> &Blocks<'static> {
+        arena.core().blocks()
+    }
+
+    #[test]
+    fn a_sweep_knows_of_everybody_who_has_handled_blocks_meanwhile() {
+        for step in 1..70 {
+            let arena = Arena::new(1 << 16).unwrap();
+            let others: Vec<_> = (0..=step).map(|_| arena.another().unwrap()).collect();
+            let before = blocks(&arena).handled();
+            handle(&others[0]);
+            handle(&others[step]);
+            assert_ne!(blocks(&arena).handled(), before, "one, and the {step}th behind it");
+        }
+    }
+
+    #[test]
+    fn a_newcomer_does_not_repeat_what_its_predecessor_has_said() {
+        let arena = Arena::new(1 << 16).unwrap();
+        let first = arena.another().unwrap();
+        handle(&first);
+        let (place, before) = (first.core().me(), blocks(&arena).handled());
+        drop(first);
+        let second = arena.another().unwrap();
+        assert_eq!(second.core().me(), place);
+        handle(&second);
+        assert_ne!(blocks(&arena).handled(), before);
+    }
 }

@@ -1,7 +1,6 @@
 //! One participant of an arena: allocation and freeing, from the cache outwards.
 
-use super::blocks::Blocks;
-use super::blocks::{Block, Found};
+use super::blocks::{Block, Blocks, Found, Swept};
 use super::cache::Cache;
 use super::error::AllocError;
 use super::ground::Ground;
@@ -13,9 +12,10 @@ use crate::error::{Error, Shortage};
 use crate::peer;
 use crate::segment::{Member, Segment};
 use crate::wait::{Until, wait};
+use std::cell::Cell;
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,8 @@ pub(crate) struct Core {
     short: Mutex<Option<Shortage>>,
     /// Whether a block may name this participant that none of its handles has.
     has_sent: AtomicBool,
+    /// Where a search had no more time: the next one goes on there.
+    stopped_at: AtomicU32,
     member: Member,
 }
 
@@ -60,6 +62,7 @@ impl Core {
             counting: Mutex::new(()),
             short: Mutex::new(None),
             has_sent: AtomicBool::new(false),
+            stopped_at: AtomicU32::new(0),
             member,
             ground,
         })
@@ -104,19 +107,20 @@ impl Core {
 
     // --- allocate --------------------------------------------------------------------------------------------------
 
-    /// Takes a block of that order, if there is one.
+    /// Takes a block of that order, if there is one. With an `until` the search ends with that, or a moment after it
+    /// began, whichever is later.
     #[inline]
-    pub(super) fn allocate(&self, order: u32) -> Option<Block> {
-        while let Some(index) = self.cache.with(|stacks| stacks.pop(order)).flatten() {
-            let found = self.blocks.find_at(index, order);
-            if let Some(block) = found.and_then(|found| self.take(found, order)) {
-                return Some(block);
-            }
-        }
-        self.look_for(order)
+    pub(super) fn allocate(&self, order: u32, until: Option<Until>) -> Option<Block> {
+        self.remembered(order).or_else(|| self.look_for(order, until))
     }
 
-    /// The same, waiting until there is one; `None` when the time is over, or as soon as `is_over` after [`wake_all`](Self::wake_all).
+    /// Takes a block of that order if one is found at once: without a search, and without growth.
+    pub(super) fn at_hand(&self, order: u32) -> Option<Block> {
+        self.remembered(order).or_else(|| self.hinted(order))
+    }
+
+    /// Waits until there is a block of that order; `None` when the time is over, or as soon as `is_over` after
+    /// [`wake_all`](Self::wake_all), or as soon as there never will be one.
     #[cold]
     pub(super) fn allocate_until(
         &self,
@@ -124,11 +128,21 @@ impl Core {
         until: Until,
         is_over: impl Fn() -> bool,
     ) -> Option<Block> {
+        // Before it sleeps, it looks often, and where that costs little.
+        let sleeps = Cell::new(false);
         let look = || {
-            let block = self.allocate(order);
-            (block.is_some() || is_over()).then_some(block)
+            if !sleeps.get() {
+                return self.at_hand(order).map(Some);
+            }
+            let block = self.allocate(order, Some(until));
+            let is_vain = || is_over() || !self.ground.has_place(order, 0);
+            (block.is_some() || is_vain()).then_some(block)
         };
-        wait(&self.control.space.0, until, look, || self.recover() > 0).flatten()
+        let check = || {
+            sleeps.set(true);
+            self.recover() > 0
+        };
+        wait(&self.control.space.0, until, look, check).flatten()
     }
 
     /// Wakes those who wait for memory.
@@ -136,19 +150,49 @@ impl Core {
         self.control.space.0.wake(u32::MAX);
     }
 
-    /// Where the hints point; then everywhere; then in a new stretch, and in what the dead have left. Before it says that there is none, it waits for those who have something
-    /// in their hands.
+    /// Takes what this handle's cache remembers.
+    #[inline]
+    fn remembered(&self, order: u32) -> Option<Block> {
+        while let Some(index) = self.cache.with(|stacks| stacks.pop(order)).flatten() {
+            let found = self.blocks.find_at(index, order);
+            if let Some(block) = found.and_then(|found| self.take(found, order)) {
+                return Some(block);
+            }
+        }
+        None
+    }
+
+    fn hinted(&self, order: u32) -> Option<Block> {
+        (order..=MAX_ORDER).find_map(|larger| self.follow_hints(order, larger))
+    }
+
+    /// Looks where the hints point; then everywhere; then in new stretches, and in what the dead have left. So each
+    /// block is looked at once, or twice if somebody has died. A caller that does not wait is told that there is
+    /// none after a moment in which those who have something in their hands may put it back.
     #[cold]
-    fn look_for(&self, order: u32) -> Option<Block> {
+    fn look_for(&self, order: u32, until: Option<Until>) -> Option<Block> {
+        if let Some(block) = self.hinted(order) {
+            return Some(block);
+        }
+        if !self.ground.has_place(order, 0) {
+            return None; // queues are in the way everywhere: nothing is committed for it
+        }
+        let begun = Instant::now();
+        let is_early = || begun.elapsed() < TRANSIT;
+        let is_over = || until.is_some_and(Until::is_over) && !is_early();
         let seen = self.ground.end();
-        (order..=MAX_ORDER)
-            .find_map(|larger| self.follow_hints(order, larger))
-            .or_else(|| self.sweep(order, Duration::ZERO))
-            .or_else(|| self.grow_for(order, seen))
-            .or_else(|| {
-                self.recover();
-                self.sweep(order, TRANSIT)
-            })
+        let swept = self.sweep(order, is_over, || false);
+        let block = swept.block().or_else(|| self.grow_for(order, seen, is_over));
+        if block.is_some() || is_over() {
+            return block;
+        }
+        if self.recover() > 0 {
+            return self.sweep(order, is_over, || until.is_none() && is_early()).block();
+        }
+        if swept == Swept::Unsure && until.is_none() {
+            return self.sweep(order, || !is_early(), is_early).block();
+        }
+        None
     }
 
     fn follow_hints(&self, order: u32, larger: u32) -> Option<Block> {
@@ -189,10 +233,22 @@ impl Core {
         self.blocks.claim_part(found, order, |found| self.offer(found))
     }
 
-    fn sweep(&self, order: u32, patience: Duration) -> Option<Block> {
-        let begun = Instant::now();
-        let is_early = || begun.elapsed() < patience;
-        self.blocks.sweep(order, || self.ground.end(), |found| self.offer(found), is_early)
+    /// Looks everywhere: first from where the last search was stopped, so that searches which have little time get
+    /// through a large arena together.
+    fn sweep(&self, order: u32, is_over: impl Fn() -> bool, may_look_again: impl Fn() -> bool) -> Swept {
+        let sweep = |from: u32, may_look_again: &dyn Fn() -> bool| {
+            let (range, offer) = (|| from..self.ground.end(), |found| self.offer(found));
+            let swept = self.blocks.sweep(order, range, offer, &is_over, may_look_again);
+            if let Swept::Stopped(at) = swept {
+                self.stopped_at.store(at, Relaxed);
+            }
+            swept
+        };
+        let stopped_at = self.stopped_at.swap(0, Relaxed);
+        match sweep(stopped_at, &|| stopped_at == 0 && may_look_again()) {
+            Swept::Nothing | Swept::Unsure if stopped_at > 0 => sweep(0, &may_look_again),
+            swept => swept,
+        }
     }
 
     /// A block of mine, cut down to an order.
@@ -206,13 +262,14 @@ impl Core {
         self.wake_all();
     }
 
-    /// Commits stretches until there is a block of that order, or no more memory; below `seen` there was none.
-    fn grow_for(&self, order: u32, mut seen: u32) -> Option<Block> {
+    /// Commits stretches until there is a block of that order, or no more memory, or no place for it in what is left;
+    /// below `seen` there was none.
+    fn grow_for(&self, order: u32, mut seen: u32, is_over: impl Fn() -> bool) -> Option<Block> {
         let (plan, extent) = (self.plan(), &self.control.extent.0);
         let reserve = |start, end| {
             plan.stretch(start, end).into_iter().try_for_each(|range| self.segment().reserve(range))
         };
-        loop {
+        while self.ground.has_place(order, seen) && !is_over() {
             let (start, end) = match extent.grow(&self.blocks, seen, self.ground.step(), reserve)? {
                 Ok(added) => added,
                 Err(error) => {
@@ -226,11 +283,15 @@ impl Core {
                 }
                 false
             });
-            if let Some(block) = self.sweep(order, Duration::ZERO) {
+            // What is new may make a block together with what is free before it.
+            let range = || start >> order << order..self.ground.end();
+            let swept = self.blocks.sweep(order, range, |found| self.offer(found), &is_over, || false);
+            if let Some(block) = swept.block() {
                 return Some(block);
             }
             seen = end;
         }
+        None
     }
 
     #[cold]
@@ -324,7 +385,7 @@ impl Core {
 
     /// Shares a block of mine through a first reference, and gives that.
     pub(super) fn share(&self, block: Block) -> Option<Block> {
-        let reference = self.allocate(0)?;
+        let reference = self.allocate(0, None)?;
         let _counting = self.counting();
         self.blocks.refer(reference, block.index);
         if self.blocks.share(block, reference, |found| self.keep(found)) {
@@ -336,7 +397,7 @@ impl Core {
 
     /// Another reference to what a reference of mine refers to. `Ok(None)`: there is no memory for it.
     pub(super) fn refer_again(&self, target: u32) -> Result<Option<Block>, Uncounted> {
-        let Some(reference) = self.allocate(0) else { return Ok(None) };
+        let Some(reference) = self.allocate(0, None) else { return Ok(None) };
         let _counting = self.counting();
         self.blocks.refer(reference, target);
         match self.blocks.add(reference, |found| self.keep(found)) {

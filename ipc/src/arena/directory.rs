@@ -97,21 +97,33 @@ impl Ground {
 
     /// The largest order of which there can be a block besides the queues, which stay as long as the arena.
     pub(super) fn largest_order(&self) -> u32 {
+        let mut orders = (0..=self.plan().granules.ilog2()).rev();
+        self.ask_for_places(|has_place| orders.find(|&order| has_place(order, 0)).unwrap_or(0))
+    }
+
+    /// Whether there can be a block of that order besides the queues, which does not lie within the first
+    /// `seen` granules.
+    pub(super) fn has_place(&self, order: u32, seen: u32) -> bool {
+        self.ask_for_places(|has_place| has_place(order, seen))
+    }
+
+    fn ask_for_places<R>(&self, ask: impl FnOnce(&dyn Fn(u32, u32) -> bool) -> R) -> R {
         let (blocks, end) = (self.blocks(0), u64::from(self.plan().granules));
         let queues: Vec<_> = self
             .leads()
             .map(|(index, _)| u64::from(index)..u64::from(index) + (1 << blocks.word(index).order()))
             .collect();
-        let has_place = |&order: &u32| {
-            let (bytes, mut start) = (1_u64 << order, 0);
-            while start + bytes <= end {
-                let in_the_way = |queue: &&Range<u64>| queue.start < start + bytes && start < queue.end;
+        ask(&|order, seen| {
+            let length = 1_u64 << order;
+            // The first aligned place that does not end before.
+            let mut start = u64::from(seen) / length * length;
+            while start + length <= end {
+                let in_the_way = |queue: &&Range<u64>| queue.start < start + length && start < queue.end;
                 let Some(queue) = queues.iter().find(in_the_way) else { return true };
-                start = queue.end.next_multiple_of(bytes);
+                start = queue.end.next_multiple_of(length);
             }
             false
-        };
-        (0..=self.plan().granules.ilog2()).rev().find(has_place).unwrap_or(0)
+        })
     }
 
     /// A queue's geometry, if its block has room for what its title says.
@@ -242,11 +254,12 @@ pub(crate) fn create(core: &Core, name: &str, item: ItemName, capacity: u64) -> 
     if find(ground, name, item)?.is_some() {
         return Err(exists());
     }
-    let max = || ground.plan().block_bytes(ground.plan().granules.ilog2()) / 64;
+    let max = || ground.plan().block_bytes(ground.largest_order()) / 64;
     let impossible = || Error::Capacity { capacity: capacity as usize, max: max() };
     let (bytes, _) = block_len(capacity, ground.segment().max_peers()).ok_or_else(impossible)?;
-    let order = ground.plan().order(bytes, LINE).ok_or_else(impossible)?;
-    let block = core.allocate(order).ok_or_else(|| core.why_full(bytes))?;
+    let order = ground.plan().order(bytes, LINE).filter(|&order| ground.has_place(order, 0));
+    let order = order.ok_or_else(impossible)?;
+    let block = core.allocate(order, None).ok_or_else(|| core.why_full(bytes))?;
     build(
         core,
         block,

@@ -24,12 +24,15 @@ pub enum AllocError {
         /// What there is too little of.
         short: Shortage,
     },
-    /// There never can be one.
-    #[error("{bytes} bytes are more than the arena's largest block, which has {largest}: create it larger")]
+    /// There never can be one: the arena is too small, or its queues, which stay, are in the way wherever it could lie.
+    #[error(
+        "{bytes} bytes are more than the arena's largest block can have besides its queues, which is {largest}: \
+         create it larger"
+    )]
     TooLarge {
-        /// What was asked for.
+        /// What was asked for, or its alignment if that is more.
         bytes: usize,
-        /// The most that it can give at once.
+        /// The most that it can ever give at once.
         largest: usize,
     },
     /// No block begins at a multiple of that.

@@ -39,6 +39,7 @@ impl Blocks<'_> {
             }
             false
         });
+        self.end_handling_of(dead);
     }
 
     /// D1: to be done before the carriers are looked at.

@@ -198,7 +198,8 @@ impl ArenaPeer {
     }
 
     fn sweep(&self, order: u32, may_look_again: bool) -> Option<ArenaBlock> {
-        self.blocks().sweep(order, || self.memory.committed(), |_| {}, || may_look_again).map(ArenaBlock)
+        let range = || 0..self.memory.committed();
+        self.blocks().sweep(order, range, |_| {}, || false, || may_look_again).block().map(ArenaBlock)
     }
 
     /// Takes one that begins at a granule, if a free block that is large enough does: what a handle does that remembers where it has seen one.

@@ -40,12 +40,11 @@ impl Owned {
         if !align.is_power_of_two() || align as u64 > PAGE_BYTES {
             return Err(AllocError::Alignment { align });
         }
-        let order =
-            bytes.and_then(|bytes| core.plan().order(bytes, align)).ok_or_else(|| too_large(core, bytes))?;
-        let block =
-            core.allocate(order).or_else(|| core.allocate_until(order, Until::after(patience?), || false));
-        let full = || core.why_full(bytes.unwrap_or(usize::MAX));
-        Ok(Owned::new(core.leaf(), block.ok_or_else(full)?))
+        let order = bytes.and_then(|bytes| core.plan().order(bytes, align));
+        let order = order.ok_or_else(|| too_large(core, bytes, align))?;
+        let until = patience.map(Until::after);
+        let block = core.allocate(order, until).or_else(|| core.allocate_until(order, until?, || false));
+        Ok(Owned::new(core.leaf(), block.ok_or_else(|| full(core, order, bytes, align))?))
     }
 
     #[inline]
@@ -85,12 +84,21 @@ impl Drop for Owned {
     }
 }
 
+/// Why there is no block of an order, which is large enough for so many bytes.
 #[cold]
-fn too_large(core: &Core, bytes: Option<usize>) -> AllocError {
-    let plan = core.plan();
+fn full(core: &Core, order: u32, bytes: Option<usize>, align: usize) -> AllocError {
+    if core.ground().has_place(order, 0) {
+        core.why_full(bytes.unwrap_or(usize::MAX))
+    } else {
+        too_large(core, bytes, align)
+    }
+}
+
+#[cold]
+fn too_large(core: &Core, bytes: Option<usize>, align: usize) -> AllocError {
     AllocError::TooLarge {
-        bytes: bytes.unwrap_or(usize::MAX),
-        largest: plan.block_bytes(plan.granules.ilog2()),
+        bytes: bytes.unwrap_or(usize::MAX).max(align),
+        largest: core.plan().block_bytes(core.ground().largest_order()),
     }
 }
 

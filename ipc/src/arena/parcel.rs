@@ -41,6 +41,9 @@ const _: () = assert!(size_of::<Parcel>() == 56);
 
 const NO_BLOCK: u32 = u32::MAX;
 
+/// No value takes more bytes than this because the one before did.
+const HINT_MOST: usize = 4096;
+
 /// Where a block's table begins.
 fn table_offset(len: usize) -> usize {
     len.next_multiple_of(8)
@@ -67,7 +70,7 @@ impl Packed {
     ) -> Result<Packed, EncodeError> {
         let mut room = None;
         loop {
-            let mut sink = Sink::new(core, hint);
+            let mut sink = Sink::new(core, hint, until);
             if let Some(block) = room.take() {
                 sink.block = Some(block);
             }
@@ -164,6 +167,8 @@ impl Drop for Packed {
 struct Sink<'a> {
     core: &'a Shared<Core>,
     hint: usize,
+    /// How long to search for memory.
+    until: Option<Until>,
     len: usize,
     inline: [u8; INLINE],
     block: Option<Block>,
@@ -173,8 +178,9 @@ struct Sink<'a> {
 }
 
 impl<'a> Sink<'a> {
-    fn new(core: &'a Shared<Core>, hint: usize) -> Self {
-        Sink { core, hint, len: 0, inline: [0; INLINE], block: None, is_starved: false, failure: None }
+    fn new(core: &'a Shared<Core>, hint: usize, until: Option<Until>) -> Self {
+        let inline = [0; INLINE];
+        Sink { core, hint, until, len: 0, inline, block: None, is_starved: false, failure: None }
     }
 
     fn room(&self) -> usize {
@@ -193,11 +199,11 @@ impl<'a> Sink<'a> {
     fn grow(&mut self, bytes: usize) -> Result<(), EncodeError> {
         let plan = self.core.plan();
         let order = self.order(bytes)?;
-        // A value that begins longer than inline probably gets as long as the one before.
-        let hinted =
-            if self.block.is_none() { plan.order(self.hint, 1).filter(|&h| h > order) } else { None };
-        let larger =
-            hinted.and_then(|hinted| self.core.allocate(hinted)).or_else(|| self.core.allocate(order));
+        // A value that begins longer than inline probably gets as long as the one before. But what it does not need
+        // others may: so no more than a page is taken on this chance, if one is at hand.
+        let hinted = plan.order(self.hint.min(HINT_MOST), 1).filter(|&h| self.block.is_none() && h > order);
+        let hinted = hinted.and_then(|hinted| self.core.at_hand(hinted));
+        let larger = hinted.or_else(|| self.core.allocate(order, self.until));
         let larger = larger.ok_or(EncodeError::Full { bytes })?;
         let (from, to) = (self.base(), self.core.address(larger.index));
         // SAFETY: `len` bytes were written at `from`; the larger block is ours alone, and longer.
