@@ -18,7 +18,8 @@ use std::time::Duration;
 ///
 /// # When the receiver goes
 /// After it was dropped, every call gives [`SendError::Disconnected`]. After its process died, a call does so that finds the pipe full: at once if it
-/// may block and had to sleep, within a tenth of a second if it already slept, else sooner or later. Before, messages still go into the pipe;
+/// may block and had to sleep, within a tenth of a second if it already slept, and else at the first call after as long, counted from when the kernel has freed the dead
+/// process's memory. Before, messages still go into the pipe;
 /// [`is_connected`](Self::is_connected) looks without waiting for that. What was sent and not received stays in the pipe, and a receiver that claims the role
 /// anew gets it; with the pipe's memory it is gone. Once the role is claimed anew, sending works again.
 ///

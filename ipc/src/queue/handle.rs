@@ -26,7 +26,8 @@ use std::time::Duration;
 /// # Blocking
 /// `put` and `get` look for a while, then sleep. A participant that is *stopped* between its claim and its publication (a few instructions) blocks the queue
 /// in its place until it goes on. One that is *killed* there does not: blocked participants notice it within a tenth of a second, and repair; those that
-/// have slept for long on an idle queue, within two.
+/// have slept for long on an idle queue, within two. Who only tries notices it at the first try after that tenth. The time begins when the kernel has freed the dead
+/// process's memory.
 ///
 /// # When a participant dies
 /// at any instruction, of whatever cause, the others go on. A producer killed inside `put` has put its item or has not. A consumer killed inside

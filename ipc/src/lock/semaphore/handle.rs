@@ -19,7 +19,8 @@ use std::time::Duration;
 /// Who is faster is first: a newcomer may overtake those who wait, and who waits for several permits takes them all at once, when so many are free.
 ///
 /// # When a participant dies
-/// its permits are free again: those who wait look for dead holders every 100 ms, and [`recover`](Part::recover) does it at once. The same happens
+/// its permits are free again: those who wait look for dead holders every 100 ms, who tries does at the first try after as long,
+/// and [`recover`](Part::recover) does it at once. (A holder is seen to be dead once the kernel has freed its process's memory.) The same happens
 /// to a permit that was given to `std::mem::forget` when its handle is dropped. Permits that were [released](Self::release) stay. A participant that is
 /// *stopped* is alive, and keeps what it holds. If somebody dies before he has woken a sleeper for a permit that he freed, and nobody holds any,
 /// the sleeper notices within two seconds.
