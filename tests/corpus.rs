@@ -12,6 +12,8 @@ mod message_decoding;
 mod operations;
 #[path = "../fuzz/cases/pipe_framing.rs"]
 mod pipe_framing;
+#[path = "../fuzz/cases/values.rs"]
+mod values;
 
 use std::path::Path;
 
@@ -43,6 +45,11 @@ fn messages_of_any_length_come_out_as_they_went_in() {
 #[test]
 fn whatever_a_pool_decodes_is_a_value_or_an_error() {
     replay("message_decoding", message_decoding::run);
+}
+
+#[test]
+fn values_of_every_kind_arrive_equal_or_are_refused() {
+    replay("values", values::run);
 }
 
 fn replay(target: &str, case: fn(&[u8])) {

@@ -53,6 +53,20 @@ pub fn results<R: DeserializeOwned>(stream: &[u8], arena: &Arena) -> Vec<Result<
     (0..count).map(|_| outcome.next()).collect()
 }
 
+/// What comes of a value that is a task's argument, and that the task returns: it went through a frame of each kind.
+///
+/// # Errors
+/// What the frames say of it.
+pub fn there_and_back<T: Message>(value: T, arena: &Arena) -> Result<T, TaskError> {
+    let (mut there, mut back) = (Vec::new(), Vec::new());
+    drop(frame::put_argument(&mut there, value, arena).map_err(|error| *error)?);
+    let argument = frame::next(&mut &there[..]).ok_or(TaskError::Closed)?;
+    drop(frame::write_result(&mut back, |result| {
+        task::run(Call { argument: &argument, result, arena, is_retried: false }, |value: T| value).result
+    }));
+    results(&back, arena).pop().ok_or(TaskError::Closed)?
+}
+
 /// Receives a packet as a zygote does, and as a parent does; whether either understood it.
 ///
 /// # Errors
