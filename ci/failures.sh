@@ -16,5 +16,3 @@ while [ $# -gt 0 ]; do
 done
 
 cargo test --quiet --test failures -- "$depth" "${others[@]}"
-# With workers that are executed, which shares what follows their start.
-cargo test --quiet --test failures -- --execute "${others[@]}"

@@ -101,7 +101,7 @@ fn a_killed_waker_leaves_nobody_asleep() {
 #[test]
 fn a_killed_sleeper_takes_nobodys_wake_up_along() {
     report("killed sleeper, capacity 2", || {
-        kill_at_every_step(1, |k| {
+        kill_at_every_step(0, |k| {
             let queue = Queue::<u64>::new(2, 3);
             let (a, b, c) = (queue.peer(0), queue.peer(1), queue.peer(2));
             let a = mortal(&queue, 0, k, move || a.get().unwrap());

@@ -257,7 +257,7 @@ fn a_killed_holder_leaves_nobody_asleep() {
 #[test]
 fn a_killed_sleeper_does_not_keep_a_permit_from_another() {
     report("killed sleeper beside a sleeper", || {
-        kill_at_every_step(1, |k| {
+        kill_at_every_step(0, |k| {
             let semaphore = Semaphore::new(0, 1, 3);
             let [a, b, c] = [0, 1, 2].map(|n| semaphore.take_part(n));
             let kernel = semaphore.clone();
