@@ -1,4 +1,5 @@
-//! Where a worker's life begins in a program: `init()` in `main`, `test_entry!()` in a test harness.
+//! Where a worker's life begins in a program: `init()` in `main`, `test_entry!()` in a test
+//! harness.
 
 use crate::error::PoolError;
 use crate::origin::Start;
@@ -6,7 +7,8 @@ use crate::{inherited, leftover, sys, zygote};
 use rustix::net::SocketType;
 use std::sync::OnceLock;
 
-/// The environment variable that tells a new process that it is a pool's: its [`Role`], and which descriptors are not for it.
+/// The environment variable that tells a new process that it is a pool's: its [`Role`], and which
+/// descriptors are not for it.
 pub(crate) const MARKER: &str = "SKEP_ZYGOTE";
 
 /// How a new process comes to the worker entry.
@@ -53,7 +55,8 @@ impl Role {
 enum Flaw {
     /// The names of those that were there.
     Threads(Vec<String>),
-    /// The marker without its socket. Taking this process for an ordinary program would let it start the next one like it, endlessly.
+    /// The marker without its socket. Taking this process for an ordinary program would let it
+    /// start the next one like it, endlessly.
     NoSocket,
 }
 
@@ -61,16 +64,18 @@ static INIT: OnceLock<Result<(), Flaw>> = OnceLock::new();
 
 /// Makes this program one that can have pools. The first line of `main`.
 ///
-/// Workers are the same executable, started once more: there this call never returns. In the program itself it only looks
-/// around and remembers; what is wrong is reported by [`Pool::new`](crate::Pool::new).
+/// Workers are the same executable, started once more: there this call never returns. In the
+/// program itself it only looks around and remembers; what is wrong is reported by
+/// [`Pool::new`](crate::Pool::new).
 ///
 /// ```
 /// skep_pool::init();
 /// // the rest of main
 /// ```
 ///
-/// A fork would copy the locks of other threads and not the threads, so there must be none yet. An attribute such as `#[tokio::main]`
-/// starts some before the body of the function that it is written on; so `main` goes without it:
+/// A fork would copy the locks of other threads and not the threads, so there must be none yet. An
+/// attribute such as `#[tokio::main]` starts some before the body of the function that it is
+/// written on; so `main` goes without it:
 ///
 /// ```
 /// fn main() {
@@ -83,7 +88,8 @@ static INIT: OnceLock<Result<(), Flaw>> = OnceLock::new();
 /// # fn serve() {}
 /// ```
 ///
-/// Where a library starts threads even before `main`, workers can be [executed](crate::Start::Execute) instead.
+/// Where a library starts threads even before `main`, workers can be
+/// [executed](crate::Start::Execute) instead.
 pub fn init() {
     if is_zygote() {
         zygote::main(1);
@@ -109,7 +115,8 @@ pub(crate) fn admit() {
     INIT.get_or_init(|| Ok(()));
 }
 
-/// Returns how new processes of this program come to their entry, if it can have workers that start in this way.
+/// Returns how new processes of this program come to their entry, if it can have workers that start
+/// in this way.
 pub(crate) fn entry(start: Start) -> Result<Entry, PoolError> {
     leftover::bury();
     let test = inventory::iter::<TestEntry>().next();
@@ -128,10 +135,12 @@ pub(crate) fn entry(start: Start) -> Result<Entry, PoolError> {
 /// How a process ends that the marker calls a zygote and the kernel privileged.
 pub(crate) const REFUSED: i32 = 77;
 
-/// Whether this process was started as a zygote: the marker is set, and standard input is the socket that belongs to it.
+/// Whether this process was started as a zygote: the marker is set, and standard input is the
+/// socket that belongs to it.
 ///
-/// One that has rights which its caller lacks ends here: whoever sets a variable and standard input would have a process that obeys
-/// with them. It does not go on as an ordinary program, since that is not what it was started for if the program itself did it.
+/// One that has rights which its caller lacks ends here: whoever sets a variable and standard input
+/// would have a process that obeys with them. It does not go on as an ordinary program, since that
+/// is not what it was started for if the program itself did it.
 fn is_zygote() -> bool {
     let is_marked = std::env::var_os(MARKER).is_some();
     if is_marked && sys::is_privileged() {
@@ -140,7 +149,8 @@ fn is_zygote() -> bool {
     is_marked && rustix::net::sockopt::socket_type(rustix::stdio::stdin()) == Ok(SocketType::SEQPACKET)
 }
 
-/// The test that is the worker entry of a test harness, as [`test_entry!`](crate::test_entry) registers it.
+/// The test that is the worker entry of a test harness, as [`test_entry!`](crate::test_entry)
+/// registers it.
 #[doc(hidden)]
 pub struct TestEntry(&'static str);
 
@@ -162,15 +172,18 @@ impl TestEntry {
 #[doc(hidden)]
 pub fn test_entry() {
     if is_zygote() {
-        // libtest runs even a single test on a thread of its own; its main thread sleeps until the test ends.
+        // libtest runs even a single test on a thread of its own; its main thread sleeps until the
+        // test ends.
         zygote::main(2);
     }
 }
 
-/// Lets the tests of this file use pools. Write it once, at the root of the test file (or of the crate, under `#[cfg(test)]`).
+/// Lets the tests of this file use pools. Write it once, at the root of the test file (or of the
+/// crate, under `#[cfg(test)]`).
 ///
-/// The test harness has a `main` of its own, which does not call [`init`]; this adds a test named `skep_worker_entry` in which workers
-/// start instead. A harness that you write yourself (`harness = false`) calls [`init`].
+/// The test harness has a `main` of its own, which does not call [`init`]; this adds a test named
+/// `skep_worker_entry` in which workers start instead. A harness that you write yourself (`harness
+/// = false`) calls [`init`].
 #[macro_export]
 macro_rules! test_entry {
     () => {

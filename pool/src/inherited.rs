@@ -1,9 +1,10 @@
 //! Descriptors that a new process inherits because nobody has marked them close-on-exec.
 //!
-//! A worker keeps those with which its program was started (a jobserver's, a service manager's sockets, a shell's redirections), for
-//! as long as the program leaves them open and inheritable, and those that constructors have opened in it. What the program has
-//! opened since is not for workers: it would stay open in them when the program closes it. The parent lists those, and the new
-//! process closes what is listed.
+//! A worker keeps those with which its program was started (a jobserver's, a service manager's
+//! sockets, a shell's redirections), for as long as the program leaves them open and inheritable,
+//! and those that constructors have opened in it. What the program has opened since is not for
+//! workers: it would stay open in them when the program closes it. The parent lists those, and the
+//! new process closes what is listed.
 
 use rustix::io::FdFlags;
 use std::fmt;

@@ -1,7 +1,8 @@
 //! What a program has left behind that has executed itself, or another one, while it had a pool.
 //!
-//! Its threads and handles are gone, so the pool's processes have ended by themselves. Their zygote was a child of this process, and
-//! is still: a dead one that nobody would reap, since the program that has begun here does not know of it.
+//! Its threads and handles are gone, so the pool's processes have ended by themselves. Their zygote
+//! was a child of this process, and is still: a dead one that nobody would reap, since the program
+//! that has begun here does not know of it.
 
 use crate::{sys, title};
 use rustix::io::Errno;
@@ -14,7 +15,8 @@ use std::time::Duration;
 /// So long a zygote may take that is about to end.
 const ENDING: Duration = Duration::from_secs(2);
 
-/// Reaps the zygotes of an earlier program in this process, once. Before this one has any of its own.
+/// Reaps the zygotes of an earlier program in this process, once. Before this one has any of its
+/// own.
 pub(crate) fn bury() {
     static ONCE: Once = Once::new();
     ONCE.call_once(bury_all);

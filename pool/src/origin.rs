@@ -1,7 +1,9 @@
-//! What the processes of a pool have of the program: as it was when the pool was made, also where they are started much later.
+//! What the processes of a pool have of the program: as it was when the pool was made, also where
+//! they are started much later.
 //!
-//! So a worker and its successor do not differ because the program has moved meanwhile. What cannot be had again is told: a program
-//! that has become another user cannot start the processes of the one that it was.
+//! So a worker and its successor do not differ because the program has moved meanwhile. What cannot
+//! be had again is told: a program that has become another user cannot start the processes of the
+//! one that it was.
 
 use crate::entry::{Entry, MARKER, Role};
 use crate::error::PoolError;
@@ -18,14 +20,16 @@ use std::process::{Command, Stdio};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Start {
-    /// They are forked from a process that has reached [`init`](crate::init) and has done nothing since. In that process there may be no
-    /// other thread at `init`.
+    /// They are forked from a process that has reached [`init`](crate::init) and has done nothing
+    /// since. In that process there may be no other thread at `init`.
     #[default]
     Fork,
-    /// Each executes the program and comes to [`init`](crate::init) by itself. That takes as long as the program needs to get there,
-    /// some milliseconds at least. For programs that have threads before `main`, as some C libraries start them, and for libraries
-    /// that do not work in a forked child. What stands before `init` is run in each worker, and tasks run where `init` is called:
-    /// beside the threads that are there, and inside of an async runtime if that is where it is.
+    /// Each executes the program and comes to [`init`](crate::init) by itself. That takes as long
+    /// as the program needs to get there, some milliseconds at least. For programs that have
+    /// threads before `main`, as some C libraries start them, and for libraries that do not work in
+    /// a forked child. What stands before `init` is run in each worker, and tasks run where `init`
+    /// is called: beside the threads that are there, and inside of an async runtime if that is
+    /// where it is.
     Execute,
 }
 
@@ -33,7 +37,8 @@ pub enum Start {
 pub(crate) struct Origin {
     entry: Entry,
     start: Start,
-    /// Missing where the program may not enter the directory that it is in: then processes start where it is later.
+    /// Missing where the program may not enter the directory that it is in: then processes start
+    /// where it is later.
     directory: Option<OwnedFd>,
     environment: Vec<(OsString, OsString)>,
     /// Missing where the program had closed it.
@@ -80,7 +85,8 @@ impl Origin {
         self.output.as_ref().map_or(rustix::stdio::stdout(), |fd| fd.as_fd())
     }
 
-    /// Tells whether a zygote of this program would still be the same user, which no waiting changes.
+    /// Tells whether a zygote of this program would still be the same user, which no waiting
+    /// changes.
     pub(crate) fn check(&self) -> Result<(), String> {
         let (was, is) = (&self.identity, Identity::now());
         if is == *was {
@@ -115,7 +121,8 @@ impl Origin {
     }
 }
 
-/// The executable of this process with these arguments. No pre_exec: so this is a vfork, whose cost does not grow with this process.
+/// The executable of this process with these arguments. No pre_exec: so this is a vfork, whose cost
+/// does not grow with this process.
 pub(crate) fn this_program(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0(std::env::args_os().next().unwrap_or_default()).args(arguments);

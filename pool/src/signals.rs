@@ -1,20 +1,23 @@
-//! Signals. The host's are its own: no thread of ours takes one. What is sent to the whole program is the parent's to answer, so
-//! workers go on until it decides.
+//! Signals. The host's are its own: no thread of ours takes one. What is sent to the whole program
+//! is the parent's to answer, so workers go on until it decides.
 
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicI32, Ordering};
 
-/// By these somebody tells a program something, and they end one that does not listen. A service manager sends SIGTERM to every
-/// process of a service (or SIGINT or SIGQUIT, if it is told to), a script `pkill -HUP name` to every process of that name.
+/// By these somebody tells a program something, and they end one that does not listen. A service
+/// manager sends SIGTERM to every process of a service (or SIGINT or SIGQUIT, if it is told to), a
+/// script `pkill -HUP name` to every process of that name.
 const MESSAGES: [c_int; 6] =
     [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2];
 
-/// These are sent to the thread that has made the fault, and kill it where they are blocked, whatever handler there is.
+/// These are sent to the thread that has made the fault, and kill it where they are blocked,
+/// whatever handler there is.
 const FAULTS: [c_int; 6] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS];
 
-/// Calls a function that starts a thread or a process, which then takes no signals but those of its own faults: it begins with the
-/// mask of the thread that starts it, so there is no moment at which it could take one.
+/// Calls a function that starts a thread or a process, which then takes no signals but those of its
+/// own faults: it begins with the mask of the thread that starts it, so there is no moment at which
+/// it could take one.
 pub(crate) fn deaf<R>(start: impl FnOnce() -> R) -> R {
     struct Restore(libc::sigset_t);
     impl Drop for Restore {
@@ -40,12 +43,14 @@ pub(crate) fn deaf<R>(start: impl FnOnce() -> R) -> R {
 /// The process that leaves messages to its parent; a child that it forks does not.
 static LEAVES_MESSAGES: AtomicI32 = AtomicI32::new(0);
 
-/// In a new process: lets every signal do what it does by default, where the parent had it ignored, but for messages from others,
-/// which do nothing from now on: the parent hears them too, and ends this process if that is what they mean. Those that came
-/// before were blocked ([`deaf`]), and are heard now.
+/// In a new process: lets every signal do what it does by default, where the parent had it ignored,
+/// but for messages from others, which do nothing from now on: the parent hears them too, and ends
+/// this process if that is what they mean. Those that came before were blocked ([`deaf`]), and are
+/// heard now.
 ///
-/// Messages have a handler and are not ignored, since programs that a task executes would ignore them as well. Handlers that are
-/// there already, set by a constructor of the program, stay. Rust itself ignores SIGPIPE, as in every program.
+/// Messages have a handler and are not ignored, since programs that a task executes would ignore
+/// them as well. Handlers that are there already, set by a constructor of the program, stay. Rust
+/// itself ignores SIGPIPE, as in every program.
 pub(crate) fn leave_messages() {
     for signal in (1..=libc::SIGRTMAX()).filter(|signal| *signal != libc::SIGPIPE) {
         if disposition(signal) == Some(libc::SIG_IGN) {
@@ -74,13 +79,14 @@ pub(crate) fn leave_messages_here() {
 
 /// Only calls what may be called in a handler.
 extern "C" fn hear(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
-    // SAFETY: no pointer is involved; the kernel gives a valid `info`, and for what somebody has sent it names the sender.
+    // SAFETY: no pointer is involved; the kernel gives a valid `info`, and for what somebody has
+    // sent it names the sender.
     let (this, sender) = unsafe { (libc::getpid(), (*info).si_pid()) };
     if this == LEAVES_MESSAGES.load(Ordering::Relaxed) && sender != this {
         return;
     }
-    // What a task sends to itself, and what a process gets that a task has forked, does what it does by default: as soon as this
-    // handler has returned, until when the signal is blocked.
+    // What a task sends to itself, and what a process gets that a task has forked, does what it
+    // does by default: as soon as this handler has returned, until when the signal is blocked.
     set(signal, libc::SIG_DFL, 0);
     // SAFETY: no pointer is involved.
     unsafe { libc::raise(signal) };
@@ -95,12 +101,13 @@ fn disposition(signal: c_int) -> Option<usize> {
 }
 
 fn set(signal: c_int, handler: usize, flags: c_int) {
-    // SAFETY: zeroes are a valid sigaction, whose mask is then filled; the handler is the default or `hear`, which has that
-    // signature.
+    // SAFETY: zeroes are a valid sigaction, whose mask is then filled; the handler is the default
+    // or `hear`, which has that signature.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         (action.sa_sigaction, action.sa_flags) = (handler, flags);
-        // One at a time: the stack on which handlers run has no room for all of them, one in the other.
+        // One at a time: the stack on which handlers run has no room for all of them, one in the
+        // other.
         libc::sigfillset(&mut action.sa_mask);
         libc::sigaction(signal, &action, std::ptr::null_mut());
     }

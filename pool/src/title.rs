@@ -1,8 +1,10 @@
-//! What `ps` shows of a pool's processes: `program: worker 3 of 1234`, the last the parent's process id.
+//! What `ps` shows of a pool's processes: `program: worker 3 of 1234`, the last the parent's
+//! process id.
 //!
-//! Their arguments stay the program's, for whoever asks `std::env::args`; the kernel is told to show another place. Where it has no
-//! such call, `ps` shows the program's arguments. The short name, which `top` and `killall` go by, is `skep-worker-3`: a signal that
-//! is sent to the program by its name is not theirs.
+//! Their arguments stay the program's, for whoever asks `std::env::args`; the kernel is told to
+//! show another place. Where it has no such call, `ps` shows the program's arguments. The short
+//! name, which `top` and `killall` go by, is `skep-worker-3`: a signal that is sent to the program
+//! by its name is not theirs.
 
 use std::ffi::{c_int, c_ulong};
 use std::fs;

@@ -101,7 +101,8 @@ fn a_worker_is_one_thread_and_is_named() {
     assert_eq!(title(zygote_of(&pool)), format!("{program}: zygote of {this}\0"));
 }
 
-/// The kernel takes that thread's end for the parent's death, for those that it has forked and that have asked to die with it.
+/// The kernel takes that thread's end for the parent's death, for those that it has forked and that
+/// have asked to die with it.
 fn a_worker_outlives_the_thread_that_has_forked_it() {
     assert_eq!(printed(role("slow-forks")), "49");
 }

@@ -77,7 +77,8 @@ pub fn stack_limit_in_kib() -> u64 {
     }
 }
 
-/// Calls itself so often, with at least 800 bytes of its own each time, mostly two or three times as many.
+/// Calls itself so often, with at least 800 bytes of its own each time, mostly two or three times
+/// as many.
 #[skep::task]
 pub fn recurse(times: u32) -> u32 {
     #[inline(never)]
@@ -115,7 +116,8 @@ pub fn signal_of_a_fork() -> Option<i32> {
     std::process::ExitStatus::from_raw(status).signal()
 }
 
-/// What comes of opening the terminal, of a program that reads from it, and of setting the one at standard error.
+/// What comes of opening the terminal, of a program that reads from it, and of setting the one at
+/// standard error.
 #[skep::task]
 pub fn ask_the_terminal() -> String {
     let opened = fs::File::open("/dev/tty").is_ok();
@@ -190,7 +192,8 @@ pub fn before_init(role: &str) {
             unsafe { libc::printf(c"said by a constructor\n".as_ptr()) };
         }
         "descriptors" => {
-            // SAFETY: duplicates an open descriptor, without the mark that closes it when a program is executed.
+            // SAFETY: duplicates an open descriptor, without the mark that closes it when a program
+            // is executed.
             let fd = unsafe { libc::dup(fs::File::open("/dev/full").unwrap().as_raw_fd()) };
             OPENED.store(fd, Ordering::Relaxed);
         }
@@ -253,7 +256,8 @@ pub fn play(role: &str) {
             panic!("{error}");
         }
         "daemon" => {
-            // SAFETY: this is the only thread; the parent leaves at once, so that the child is nobody's.
+            // SAFETY: this is the only thread; the parent leaves at once, so that the child is
+            // nobody's.
             unsafe {
                 if libc::fork() > 0 {
                     libc::_exit(0);
@@ -272,16 +276,21 @@ pub fn play(role: &str) {
             lives_with_a_pool(Start::Fork);
         }
         "reaps-everything" => {
-            // SAFETY: no place for a status is given.
             thread::spawn(|| {
                 loop {
+                    // SAFETY: no place for a status is given.
                     unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) };
                     thread::yield_now();
                 }
             });
             lives_with_a_pool(Start::Fork);
         }
-        "told-too-early" | "slow-forks" => println!("{}", pool(1).apply(square, 7).unwrap()),
+        "slow-forks" => {
+            let pool = pool(1);
+            pool.apply(nap, 500).unwrap(); // for much longer than the forking thread lives on
+            println!("{}", pool.apply(square, 7).unwrap());
+        }
+        "told-too-early" => println!("{}", pool(1).apply(square, 7).unwrap()),
         "executed-workers" => lives_with_a_pool(Start::Execute),
         "many-workers" => {
             let pool = pool(8);
@@ -329,7 +338,8 @@ fn sigwait() {
 }
 
 fn descriptors() {
-    // SAFETY: duplicates an open descriptor, without the mark that closes it when a program is executed.
+    // SAFETY: duplicates an open descriptor, without the mark that closes it when a program is
+    // executed.
     let later = unsafe { libc::dup(fs::File::open("/dev/random").unwrap().as_raw_fd()) };
     let pool = pool(1);
     let word = |target: Result<Option<String>, TaskError>, path: &str| {
@@ -350,7 +360,8 @@ fn moves() {
     pool.apply(say, "said by a task\n".into()).unwrap();
     std::io::stdout().flush().unwrap();
     std::env::set_current_dir("/").unwrap();
-    // SAFETY: nothing else in this program reads the environment now; the descriptors are open, and the places valid.
+    // SAFETY: nothing else in this program reads the environment now; the descriptors are open, and
+    // the places valid.
     let output = unsafe {
         std::env::set_var("MOVED", "1");
         std::env::remove_var("PATH");
@@ -417,7 +428,8 @@ fn chroot() {
     println!("{first} {second} {error}");
 }
 
-/// Lets zygotes die, in the middle of tasks that have started something, and tells how many children are left.
+/// Lets zygotes die, in the middle of tasks that have started something, and tells how many
+/// children are left.
 fn takes_in_orphans() {
     let directory = tempfile::tempdir().unwrap();
     let pool = pool(2);
