@@ -16,3 +16,5 @@ while [ $# -gt 0 ]; do
 done
 
 cargo test --quiet --test failures -- "$depth" "${others[@]}"
+# With workers that are executed, which shares what follows their start.
+cargo test --quiet --test failures -- --execute "${others[@]}"

@@ -65,6 +65,7 @@ impl Zygote {
         match wire::receive::<Reply>(&self.socket).map_err(PoolError::os("recvmsg"))? {
             Some((Reply::Ready, _)) => Ok(()),
             Some((Reply::Refused { others }, _)) => Err(PoolError::InitAfterThreads { others }),
+            Some((Reply::Failed { reason }, _)) => Err(PoolError::Start { reason }),
             _ => {
                 // It has closed its standard input, most likely by exiting; give it the time to.
                 let _ = sys::has_ended(&self.pidfd, timeout().unwrap_or_default());

@@ -290,7 +290,7 @@ impl Supervisor {
                 let error = Errno::from_raw_os_error(errno);
                 self.bury(worker, Cause::Unknown, Some(patience::shortage("fork", error)));
             }
-            Reply::Ready | Reply::Refused { .. } => {}
+            Reply::Ready | Reply::Refused { .. } | Reply::Failed { .. } => {}
         }
     }
 

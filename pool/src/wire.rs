@@ -45,6 +45,8 @@ pub(crate) enum Reply {
     Ready,
     /// The worker entry is reached, but the process has other threads, some of which have these names.
     Refused { others: Vec<String> },
+    /// The zygote could not begin, and exits.
+    Failed { reason: String },
     /// A worker ended, and was reaped.
     Exited { worker: u32, cause: Cause },
     /// A worker could not be started.

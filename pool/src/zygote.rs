@@ -18,6 +18,7 @@ use crate::error::Cause;
 use crate::inherited;
 use crate::lifeline::Lifeline;
 use crate::origin::{self, Start};
+use crate::patience;
 use crate::signals;
 use crate::sys;
 use crate::title::{self, Titles};
@@ -62,9 +63,16 @@ struct Child {
 
 /// Never returns: neither in the zygote nor in its workers.
 pub(crate) fn main(allowed_threads: usize) -> ! {
-    // Whatever goes wrong here, the parent sees the socket's end; there is nobody else to tell.
     signals::leave_messages();
-    let Ok(socket) = take_socket() else { std::process::exit(1) };
+    let socket = match take_socket() {
+        Ok(socket) => socket,
+        Err(e) => {
+            // There is nobody else to tell.
+            let reason = patience::shortage("its process cannot take its end of the socket", e);
+            let _ = wire::send(rustix::stdio::stdin(), &Reply::Failed { reason }, &[]);
+            std::process::exit(1)
+        }
+    };
     let marker = std::env::var(MARKER).unwrap_or_default();
     let Some((role, list)) = Role::of(&marker) else { std::process::exit(1) };
     inherited::close(list);
@@ -89,6 +97,7 @@ pub(crate) fn main(allowed_threads: usize) -> ! {
             // If it is stopped when the parent dies, it shall go on and see to its end. This comes with the end of the thread that
             // has started this process, and again with the end of that thread's process; to one that is not stopped it is nothing.
             let _ = rustix::process::set_parent_process_death_signal(Some(Signal::CONT));
+            // If that fails, the parent sees the socket's end.
             if let Ok(zygote) = greet(socket, start) {
                 zygote.serve().end_workers();
             }
@@ -99,13 +108,10 @@ pub(crate) fn main(allowed_threads: usize) -> ! {
 
 /// The socket came as standard input; tasks shall not read from it.
 fn take_socket() -> Result<OwnedFd, Errno> {
-    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
-    let null = rustix::fs::open(
-        "/dev/null",
-        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
-        rustix::fs::Mode::empty(),
-    )?;
-    rustix::stdio::dup2_stdin(&null)?;
+    let socket = sys::insist(|| rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3))?;
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
+    let null = sys::insist(|| rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty()))?;
+    sys::insist(|| rustix::stdio::dup2_stdin(&null))?;
     Ok(socket)
 }
 
@@ -144,7 +150,7 @@ fn greet(socket: OwnedFd, start: Start) -> Result<Zygote, Errno> {
 fn print_to(output: &OwnedFd) -> Result<(), Errno> {
     let _ = std::io::stdout().flush();
     sys::flush_streams();
-    rustix::stdio::dup2_stdout(output)
+    sys::insist(|| rustix::stdio::dup2_stdout(output))
 }
 
 /// What a worker that was executed is told.

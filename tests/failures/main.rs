@@ -3,7 +3,7 @@
 //! The kernel asks the trial about the system calls of a program with a pool and of all its processes (`notify.rs`), and the trial lets one of them fail. A first run,
 //! in which none fails, counts who makes which calls.
 //!
-//! `failures [--usual | --full] [--role ROLE] [--call NAME]`: with neither of the first two, each process's first call of each kind fails, with its first error. FAILURES_TELL in the environment
+//! `failures [--usual | --full] [--execute] [--role ROLE] [--call NAME]`: with neither of the first two, each process's first call of each kind fails, with its first error. FAILURES_TELL in the environment
 //! prints what came of each case.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
@@ -52,6 +52,10 @@ fn main() {
     };
     if has("--list") {
         return; // a test runner asks for names
+    }
+    if has("--execute") {
+        // SAFETY: this process has no other thread yet.
+        unsafe { std::env::set_var(subject::EXECUTE, "1") };
     }
     let depth = if has("--full") {
         FULL

@@ -2,12 +2,15 @@
 
 use crate::notify;
 use crate::page::{Page, Phase};
-use skep::{Pool, ShmSlice, TaskError};
+use skep::{Pool, ShmSlice, Start, TaskError};
 use std::fmt::Debug;
 use std::fs;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
+
+/// The variable that says that workers are executed and not forked.
+pub const EXECUTE: &str = "FAILURES_EXECUTE";
 
 /// No outcome takes as long; what does never comes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -69,7 +72,8 @@ pub fn run() {
     let page = Page::map(&std::io::stdin());
     let before = entries("/proc/self/fd");
     page.enter(Phase::Start);
-    let pool = Pool::builder().workers(2).queue_depth(64).build();
+    let start = if std::env::var_os(EXECUTE).is_some() { Start::Execute } else { Start::Fork };
+    let pool = Pool::builder().workers(2).queue_depth(64).start_by(start).build();
     match pool {
         Err(error) => {
             page.enter(Phase::Aside);

@@ -119,3 +119,30 @@ fn a_join_waits_for_an_open_call() {
         })
     });
 }
+
+/// The joining thread leads for as long as the call is open. So whatever the caller waits for, a free record and then each outcome, has to wake it.
+#[test]
+fn whoever_follows_is_woken_by_what_it_waits_for() {
+    report("pool: an open call of two batches beside a leader that stays", || {
+        explore(1, || {
+            let pool = Pool::new(1, 4, 0);
+            let open = pool.open_call().expect("nobody closes it yet");
+            let (joins, works) = (pool.clone(), pool.clone());
+            let worker = spawn(move || works.worker(1).work());
+            let join = spawn(move || {
+                joins.close();
+                joins.wait_for_all();
+                joins.close_ring();
+            });
+            loom::thread::yield_now(); // now it may lead
+            let jobs = [1, 2].map(|argument| {
+                let batch = Calls { is_continued: true, ..call(argument) };
+                pool.submit(&batch).expect("nobody ends it")
+            });
+            jobs.iter().for_each(|job| assert_eq!(pool.wait(job), [Came::Result]));
+            drop(open);
+            join.join().unwrap();
+            worker.join().unwrap();
+        })
+    });
+}

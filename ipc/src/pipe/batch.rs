@@ -30,10 +30,8 @@ impl<'a> WriteBatch<'a> {
         }
         self.end.reserve_at(self.next, message.len() as u64)?;
         let payload = self.end.ring().payload(self.next);
-        // SAFETY: so many bytes were reserved here: this sender's alone until it publishes, which takes the batch, and contiguous within the mappings
-        // (invariants 1, 2 and 4); nobody else in this process has a reference to them while the end is borrowed.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(payload.as_ptr(), message.len()) };
-        copy::short(bytes, message);
+        // SAFETY: so many bytes were reserved here, and are contiguous within the mappings (invariants 1, 2 and 4).
+        unsafe { copy::into_shared(payload, message) };
         self.next = self.end.frame(self.next, message.len() as u64);
         Ok(())
     }

@@ -44,8 +44,11 @@ impl<'a> WriteGrant<'a> {
 
     /// Sends a copy of a message of the reserved length, right after it was reserved: this still is the process that did so.
     #[inline]
-    pub(crate) fn send(mut self, message: &[u8]) {
-        copy::short(&mut self, message);
+    pub(crate) fn send(self, message: &[u8]) {
+        debug_assert_eq!(self.length, message.len());
+        let payload = self.end.ring().payload(self.end.position());
+        // SAFETY: so many bytes were reserved here, and are contiguous within the mappings (invariants 1, 2 and 4).
+        unsafe { copy::into_shared(payload, message) };
         self.publish(message.len());
     }
 
@@ -125,6 +128,14 @@ impl<'a> ReadGrant<'a> {
     #[inline]
     pub(crate) fn new(end: &'a mut Held<ReceiveEnd<'static>>, length: usize) -> Self {
         ReadGrant { end, length }
+    }
+
+    /// Appends a copy to a vector, without a reference to the message.
+    pub(crate) fn copy_to(&self, into: &mut Vec<u8>) {
+        let payload = self.end.ring().payload(self.end.position());
+        // SAFETY: the next message's bytes, behind a word of the ring, in a record of whole words, contiguous within the
+        // mappings (invariants 1 and 4), which the receiver that is borrowed keeps.
+        unsafe { copy::out_of_shared(payload, self.length, into) };
     }
 }
 

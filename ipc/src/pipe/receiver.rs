@@ -100,7 +100,7 @@ impl Receiver {
     pub fn recv_into(&mut self, buffer: &mut Vec<u8>) -> Result<usize, RecvError> {
         let message = self.recv()?;
         buffer.clear();
-        buffer.extend_from_slice(&message);
+        message.copy_to(buffer);
         Ok(buffer.len())
     }
 

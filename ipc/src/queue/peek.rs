@@ -1,4 +1,9 @@
 //! Looking at a ring's items from outside, while others put and get.
+//!
+//! An item is copied out while its owner may write the next one into the slot, and what was copied is looked
+//! at before the turn says whether it was whole. That is sound: `Cell::read` is volatile, so each word is
+//! read once and nothing is concluded about it; an item is plain bytes, of which any are valid; and what
+//! `look` makes of a mixture of two items is thrown away. `look` itself checks all that it follows.
 
 use super::layout::{is_delivered, is_orphaned, position};
 use super::ring::Ring;
