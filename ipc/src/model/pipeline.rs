@@ -13,7 +13,7 @@ fn square(numbers: &Peer<u64>, squares: &Peer<u64>, done: &AtomicU64) {
 }
 
 pub fn pipeline() -> Explored {
-    kill_at_every_step(1, |k| {
+    kill_at_every_step(0, |k| {
         let (numbers, squares, done) = (Queue::new(2, 3), Queue::new(2, 3), AtomicU64::new(0));
         assert_eq!(numbers.peer(0).try_put_batch(&[1, 2]), 2);
 
