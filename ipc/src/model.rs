@@ -31,7 +31,7 @@
 
 mod world;
 
-pub use crate::arena::model::{Arena, ArenaBlock, ArenaItem, ArenaPeer, ArenaRef};
+pub use crate::arena::model::{Arena, ArenaBlock, ArenaHints, ArenaItem, ArenaPeer, ArenaRef};
 pub use crate::lock::barrier::model::{Barrier, Came, Failure};
 pub use crate::lock::condvar::model::{Begun, Condvar, Hold};
 pub use crate::lock::event::model::Event;

@@ -2,7 +2,8 @@
 
 use crate::support::{Outcomes, report, spawn};
 use skep::model::{
-    Arena, ArenaBlock, ArenaPeer, Explored, explore, kill_at_every_step, kill_two_at_every_step, process,
+    Arena, ArenaBlock, ArenaHints, ArenaPeer, Explored, explore, kill_at_every_step, kill_two_at_every_step,
+    process,
 };
 
 /// Runs participant `number` as a process that is killed at step `k`, on a thread of its own; the kernel hears of its death.
@@ -419,6 +420,21 @@ fn a_killed_mender_of_blocks_is_followed_by_another() {
             let second = mender.join().unwrap().is_none();
             all_free(&arena, &c);
             [first, second]
+        })
+    });
+}
+
+/// A search that took the hint before the block was free leaves the block's own.
+#[test]
+fn a_block_that_is_freed_beside_a_search_is_found_or_has_a_hint() {
+    report("arena: free and hint beside a search", || {
+        explore(3, || {
+            let hints = ArenaHints::stale();
+            let other = hints.clone();
+            let freer = spawn(move || other.free());
+            let is_found = hints.search();
+            freer.join().unwrap();
+            assert!(is_found || hints.search(), "free, and nobody knows");
         })
     });
 }

@@ -8,6 +8,7 @@
 
 pub(crate) mod blocks;
 pub(crate) mod extent;
+mod hints;
 mod mend;
 #[cfg(loom)]
 pub(crate) mod model;
@@ -36,8 +37,6 @@ mod freight;
 mod ground;
 #[cfg(not(loom))]
 mod handle;
-#[cfg(not(loom))]
-mod hints;
 #[cfg(not(loom))]
 mod layout;
 #[cfg(not(loom))]

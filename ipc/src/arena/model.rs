@@ -2,6 +2,7 @@
 
 use super::blocks::{Block, Blocks};
 use super::extent::Extent;
+use super::hints::{CHUNK, Hints};
 use super::sharing::Takers;
 use super::word::Phase;
 use crate::model::{Cell, World};
@@ -412,5 +413,42 @@ impl ArenaPeer {
             self.memory().places.iter().filter_map(|place| described(place.load(Acquire))).collect(); // D2
         let is_carried = |index, generation| carried.contains(&(index, generation));
         blocks.mend(dead, self.memory.committed(), is_carried, |_| {}); // D3
+    }
+}
+
+/// The hints of an arena of one chunk, beside the word of one block. Clones are the same.
+#[derive(Clone)]
+pub struct ArenaHints(Arc<HintWords>);
+
+struct HintWords {
+    words: Box<[AtomicU64]>,
+    is_free: AtomicU64,
+}
+
+impl ArenaHints {
+    /// A hint that leads to nothing, and a block that is not free.
+    pub fn stale() -> Self {
+        let hints = ArenaHints(Arc::new(HintWords {
+            words: words((Hints::bytes(CHUNK) / 8) as usize),
+            is_free: AtomicU64::new(0),
+        }));
+        hints.view().set(0, 0);
+        hints
+    }
+
+    /// Frees the block, and tells of it.
+    pub fn free(&self) {
+        self.0.is_free.store(1, Release);
+        self.view().set(0, 0);
+    }
+
+    /// Follows the hint; says whether it has led to the block.
+    pub fn search(&self) -> bool {
+        self.view().take(0, 0).is_some() && self.0.is_free.load(Acquire) == 1
+    }
+
+    fn view(&self) -> Hints<'_> {
+        // SAFETY: as many words as hints of one chunk have, which live as long as `self`.
+        unsafe { Hints::new(NonNull::from(&self.0.words[0]).cast(), CHUNK) }
     }
 }

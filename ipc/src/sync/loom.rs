@@ -105,6 +105,16 @@ macro_rules! atomic {
             pub fn fetch_add(&self, value: $value, order: Ordering) -> $value {
                 if self.step() { self.0.fetch_add(value, order) } else { 0 }
             }
+
+            /// Sets the bits of `value` in it; gives what it was. A dead process reads 0.
+            pub fn fetch_or(&self, value: $value, order: Ordering) -> $value {
+                if self.step() { self.0.fetch_or(value, order) } else { 0 }
+            }
+
+            /// Keeps the bits of `value` in it; gives what it was. A dead process reads 0.
+            pub fn fetch_and(&self, value: $value, order: Ordering) -> $value {
+                if self.step() { self.0.fetch_and(value, order) } else { 0 }
+            }
         }
     };
 }
