@@ -100,3 +100,21 @@ fn a_type_that_wants_more_than_the_alignment_of_a_page_is_refused() {
         (0..20).all(|_| arena.slice_aligned::<u8>(1, 4096).unwrap().as_ptr().addr().is_multiple_of(4096))
     );
 }
+
+/// As a peer that does not keep to the protocol: it writes into a block that is not its own.
+#[test]
+fn a_text_that_a_peer_has_overwritten_is_told_by_its_checked_copy() {
+    let arena = Arena::new(1 << 16).unwrap();
+    let (string, other) = (arena.string("tested").unwrap(), arena.string("tested").unwrap());
+    let (boxed, shared) = (arena.string("tested").unwrap().into_boxed_str(), other.share().unwrap());
+    for text in [string.to_checked_string(), boxed.to_checked_string(), shared.to_checked_string()] {
+        assert_eq!(text.unwrap(), "tested");
+    }
+    for place in [string.as_ptr(), boxed.as_ptr(), shared.as_ptr()] {
+        // SAFETY: within the block of a handle that is not looked at as a text any more.
+        unsafe { place.cast_mut().add(2).write_volatile(0xff) };
+    }
+    for text in [string.to_checked_string(), boxed.to_checked_string(), shared.to_checked_string()] {
+        assert_eq!(text.unwrap_err().into_bytes(), b"te\xffted");
+    }
+}

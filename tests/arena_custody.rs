@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Other, Unlink, fresh_name, given_fd, role};
-use skep::{Arena, ArenaOptions, Queue, ShmBox, SimpleQueue};
+use skep::{Arena, ArenaOptions, Array, Event, Mutex, Part, Queue, ShmBox, SimpleQueue};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -123,4 +123,46 @@ fn a_queue_made_where_nobody_repairs_stays_when_its_maker_leaves() {
         assert_eq!(arena.recover().unwrap(), 0);
         assert_eq!(Queue::<u64>::open_in(&arena, &name).unwrap().get().unwrap(), n);
     }
+}
+
+/// Descriptors and mappings of this process.
+fn resources() -> (usize, usize) {
+    let count = |path: &str| std::fs::read_dir(path).unwrap().count();
+    (count("/proc/self/fd"), std::fs::read_to_string("/proc/self/maps").unwrap().lines().count())
+}
+
+/// Each has fewer places than it is opened times, so a place that is not free again shows; descriptors and mappings are
+/// counted.
+#[test]
+fn handles_that_come_and_go_leave_no_place_no_descriptor_and_no_mapping() {
+    const TIMES: usize = 10_000;
+    let unlinks: Vec<Unlink> = (0..6).map(|n| Unlink(fresh_name(&format!("often-{n}")))).collect();
+    let name = |n: usize| unlinks[n].0.as_str();
+    let arena = ArenaOptions::new(SIZE).peers(4).create(name(0)).unwrap();
+    let _queue = Queue::<u64>::create_in(&arena, "queue", 4).unwrap();
+    let _values = Queue::<u64>::create(name(1), 4).unwrap();
+    let _simple = SimpleQueue::<u64>::create(name(2), 4).unwrap();
+    let _mutex = Mutex::create(name(3), 1_u64).unwrap();
+    let _event = Event::create(name(4), ()).unwrap();
+    let _array = Array::<u64>::create(name(5), 4).unwrap();
+    let opens: [&dyn Fn(); 8] = [
+        &|| drop(Arena::open(name(0)).unwrap()),
+        &|| drop(arena.another().unwrap()),
+        &|| drop(Queue::<u64>::open_in(&arena, "queue").unwrap()),
+        &|| drop(Queue::<u64>::open(name(1)).unwrap()),
+        &|| drop(SimpleQueue::<u64>::open(name(2)).unwrap()),
+        &|| drop(Mutex::<u64>::open(name(3)).unwrap()),
+        &|| drop(Event::open(name(4)).unwrap()),
+        &|| drop(Array::<u64>::open(name(5)).unwrap()),
+    ];
+    for (which, open) in opens.iter().enumerate() {
+        open();
+        let (descriptors, mappings) = resources();
+        (0..TIMES).for_each(|_| open());
+        let (more_descriptors, more_mappings) = resources();
+        // Other tests of this process have some of their own at any time.
+        assert!(more_descriptors < descriptors + TIMES / 10, "{which}: {more_descriptors} descriptors");
+        assert!(more_mappings < mappings + TIMES / 10, "{which}: {more_mappings} mappings");
+    }
+    assert_eq!(arena.recover().unwrap(), 0);
 }

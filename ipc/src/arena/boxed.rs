@@ -6,13 +6,14 @@ use super::error::{AllocError, DescriptorError};
 use super::handle::Arena;
 use super::owned::Owned;
 use super::packing::{self, Handle};
-use super::shareable::Shareable;
+use super::shareable::{Shareable, copy_text};
 use super::unpacking;
 use bytemuck::Pod;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::string::FromUtf8Error;
 
 /// A value in shared memory that one process owns, as `Box` is on the heap: it is read and written in place, and freed when the handle is dropped.
 ///
@@ -123,6 +124,21 @@ impl<S: Shareable + ?Sized> ShmBox<S> {
     pub fn from_descriptor(arena: &Arena, descriptor: &Descriptor) -> Result<Self, DescriptorError> {
         let Lead { block, len, .. } = descriptor::take::<S>(arena.core(), descriptor, Hold::Alone)?;
         Ok(ShmBox::new(Owned::new(arena.core().leaf(), block), len))
+    }
+}
+
+impl ShmBox<str> {
+    /// Copies the text out, and checks the copy: for memory that is shared with programs which are not trusted to keep
+    /// to the protocol. Dereferencing trusts that nobody has written to the block since it was checked; see `SECURITY.md`.
+    ///
+    /// # Errors
+    /// Some process has written there what is no text.
+    ///
+    /// # Panics
+    /// If the handle was sent.
+    pub fn to_checked_string(&self) -> Result<String, FromUtf8Error> {
+        self.check();
+        copy_text(self.items(), self.len)
     }
 }
 

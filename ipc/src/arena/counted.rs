@@ -7,7 +7,7 @@ use super::error::{AllocError, DescriptorError};
 use super::handle::Arena;
 use super::owned;
 use super::packing::{self, Handle};
-use super::shareable::Shareable;
+use super::shareable::{Shareable, copy_text};
 use super::sharing::Uncounted;
 use super::unpacking;
 use crate::sync::biased::Leaf;
@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::string::FromUtf8Error;
 use std::sync::Arc;
 
 /// A handle of a value in shared memory that nobody changes any more, and that is freed with the last of its handles, in whatever process: what `Arc` is on the heap.
@@ -87,6 +88,29 @@ impl<S: Shareable + ?Sized> ShmArc<S> {
     }
 }
 
+impl ShmArc<str> {
+    /// Copies the text out, and checks the copy: for memory that is shared with programs which are not trusted to keep
+    /// to the protocol. Dereferencing trusts that nobody has written to the block since it was checked; see `SECURITY.md`.
+    ///
+    /// # Errors
+    /// Some process has written there what is no text.
+    ///
+    /// # Panics
+    /// If the handle was sent.
+    pub fn to_checked_string(&self) -> Result<String, FromUtf8Error> {
+        self.check();
+        copy_text(self.core.address(self.data).as_ptr(), self.len)
+    }
+}
+
+impl<S: Shareable + ?Sized> ShmArc<S> {
+    #[inline]
+    fn check(&self) {
+        let word = self.core.blocks().word(self.reference.index);
+        assert!(word.generation() == self.reference.generation, "this handle was sent to another process");
+    }
+}
+
 impl<S: Shareable + ?Sized> Deref for ShmArc<S> {
     type Target = S;
 
@@ -94,9 +118,7 @@ impl<S: Shareable + ?Sized> Deref for ShmArc<S> {
     /// If the handle was sent; see [`ShmBox`](super::ShmBox).
     #[inline]
     fn deref(&self) -> &S {
-        let is_current =
-            self.core.blocks().word(self.reference.index).generation() == self.reference.generation;
-        assert!(is_current, "this handle was sent to another process");
+        self.check();
         // SAFETY: the reference is counted, so the block is shared: nobody writes there, and its first `len` items are an `S` (`new`).
         unsafe { S::view(self.core.address(self.data).as_ptr().cast(), self.len) }
     }

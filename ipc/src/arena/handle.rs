@@ -33,7 +33,13 @@ const PEERS: usize = 128;
 ///
 /// # Sizes
 /// A request is rounded up to a power of two, from 64 bytes (or [`ArenaOptions::smallest_block`]) to the largest power of two in the arena; blocks are aligned to their size,
-/// up to a page. Allocating and freeing take one or two atomic operations while the handle's cache serves, whatever the size. The arena's own words take an eighth of its
+/// up to a page. So a block of 9 MiB takes 16 MiB, and four of them fit into 64 MiB, not seven; [`block_bytes`](Self::block_bytes) says what a request takes.
+/// A block is not cut to the granules that it needs, since its word could not say where it ends then, and no sweep could pass over it.
+///
+/// What was committed stays committed until the arena is gone: each page of a free block is reserved, so that who gets the block can touch it without the kernel's killing
+/// somebody for want of memory. An arena that is large for a while only is best made for that while.
+///
+/// Allocating and freeing take one or two atomic operations while the handle's cache serves, whatever the size. The arena's own words take an eighth of its
 /// size, and a 512th with the largest `smallest_block`, of a page.
 ///
 /// # When it is full
@@ -342,7 +348,8 @@ impl Arena {
         Ok(slice)
     }
 
-    /// So many values, each as `fill` gives it for its number.
+    /// So many values, each as `fill` gives it for its number. The block is this call's meanwhile, and nothing else is
+    /// held: `fill` may allocate and wait; if it panics, the block is free.
     ///
     /// # Errors
     /// [`AllocError`]; nothing is filled then.
@@ -413,6 +420,20 @@ impl Arena {
     /// The bytes that it may grow to.
     pub fn limit(&self) -> u64 {
         u64::from(self.core.plan().granules) << self.core.plan().shift
+    }
+
+    /// Returns the bytes of the block that a request for so many takes: at least these, and less than twice as many,
+    /// from the smallest block on. `None` if they are more than the arena's largest block can ever have.
+    ///
+    /// ```
+    /// let arena = skep_ipc::Arena::new(64 << 20)?;
+    /// assert_eq!(arena.block_bytes(9 << 20), Some(16 << 20));
+    /// assert_eq!((arena.block_bytes(1), arena.block_bytes(65 << 20)), (Some(64), None));
+    /// # Ok::<(), skep_ipc::Error>(())
+    /// ```
+    pub fn block_bytes(&self, bytes: usize) -> Option<usize> {
+        let order = self.core.plan().order(bytes, 1)?;
+        self.core.ground().has_place(order, 0).then(|| self.core.plan().block_bytes(order))
     }
 
     /// The bytes of [`size`](Self::size) that nobody has, as far as others stand still: it looks at every block.

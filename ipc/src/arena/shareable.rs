@@ -2,6 +2,7 @@
 
 use crate::header::Item;
 use bytemuck::Pod;
+use std::string::FromUtf8Error;
 
 /// What an arena's blocks can hold: a plain value (`T`), plain values in a row (`[T]`), or text (`str`).
 ///
@@ -95,7 +96,15 @@ unsafe impl<T: Pod> Shareable for [T] {
     }
 }
 
-// SAFETY: what `check` accepts is text.
+/// Copies a text out of shared memory and checks the copy. Whatever a peer writes there meanwhile, the result is text.
+pub(super) fn copy_text(bytes: *const u8, len: usize) -> Result<String, FromUtf8Error> {
+    // SAFETY: the caller has a handle of `len` bytes there. No reference is made to them, and each is read once.
+    String::from_utf8((0..len).map(|n| unsafe { bytes.add(n).read_volatile() }).collect())
+}
+
+// SAFETY: what `check` accepts is text. That it still is one when it is looked at stands on the protocol: the block was
+// this process's alone when it was checked, and is until the handle goes (SECURITY.md has what a peer that breaks
+// the protocol can do, and `to_checked_string` does without).
 unsafe impl Shareable for str {
     type Item = u8;
     const FORM: u64 = 3;

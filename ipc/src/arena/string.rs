@@ -3,10 +3,12 @@
 use super::boxed::ShmBox;
 use super::counted::ShmArc;
 use super::error::AllocError;
+use super::shareable::copy_text;
 use super::vec::ShmVec;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::ops::Deref;
+use std::string::FromUtf8Error;
 
 /// A text in shared memory that one process owns: what `String` is on the heap. It moves as [`ShmBox`](crate::ShmBox) does.
 ///
@@ -31,6 +33,18 @@ impl ShmString {
     /// [`AllocError`], if it has to move and cannot; nothing is added then.
     pub fn push_str(&mut self, text: &str) -> Result<(), AllocError> {
         self.0.extend_from_slice(text.as_bytes())
+    }
+
+    /// Copies the text out, and checks the copy: for memory that is shared with programs which are not trusted to keep
+    /// to the protocol. Dereferencing trusts that nobody has written to the block since it was checked; see `SECURITY.md`.
+    ///
+    /// # Errors
+    /// Some process has written there what is no text.
+    ///
+    /// # Panics
+    /// If the handle was sent.
+    pub fn to_checked_string(&self) -> Result<String, FromUtf8Error> {
+        copy_text(self.0.as_ptr(), self.0.len())
     }
 
     /// Removes all text.
@@ -62,7 +76,8 @@ impl Deref for ShmString {
     type Target = str;
 
     fn deref(&self) -> &str {
-        // SAFETY: it begins empty, `push_str` adds text, and what comes out of a queue is checked; nobody else writes to the block.
+        // SAFETY: it begins empty, `push_str` adds text, and what comes out of a queue is checked when it is this process's
+        // alone; by the protocol nobody else writes to the block (SECURITY.md).
         unsafe { std::str::from_utf8_unchecked(&self.0) }
     }
 }
