@@ -66,6 +66,34 @@ fn killed_after_each<S, P>(
     }
 }
 
+/// Kills a process some instructions after one of its system calls. For work that asks the kernel what memory
+/// there is: that reads whole files, of which not each instruction can be stepped through.
+fn killed_behind_calls<S, P>(
+    points: u64,
+    scene: impl Fn() -> S,
+    prepare: impl Fn(&S) -> P,
+    work: fn(&mut P),
+    judge: impl Fn(S, &str),
+) {
+    common::end_after(HANG);
+    let calls = {
+        let scene = scene();
+        let child = worker(|| prepare(&scene), work);
+        (1..).find(|_| child.step(Step::SystemCall) == Now::Over).unwrap()
+    };
+    let mut random = common::Random(u64::from(std::process::id()) + calls);
+    for _ in 0..points {
+        let (call, steps) = (random.below(calls), random.below(2000));
+        let scene = scene();
+        let child = worker(|| prepare(&scene), work);
+        let is_there = (0..call).all(|_| child.step(Step::SystemCall) == Now::Stopped);
+        if is_there && (0..steps).all(|_| child.step(Step::Instruction) == Now::Stopped) {
+            child.kill();
+        }
+        judge(scene, &format!("killed {steps} steps behind call {call} of {calls}"));
+    }
+}
+
 /// The dead are repaired for, nothing but `held` bytes is used, and what is free is one block again where the scene permits.
 fn is_whole(arena: &Arena, held: u64, when: &str) {
     arena.recover().unwrap();
@@ -117,7 +145,7 @@ fn a_process_killed_while_the_arena_grows_costs_nothing() {
         drop(parts);
     };
     let judge = |arena: Arena, when: &str| is_whole(&arena, 0, when);
-    killed_after_each(Step::Instruction, small, join, work, judge);
+    killed_behind_calls(150, small, join, work, judge);
     killed_after_each(Step::SystemCall, small, join, work, judge);
 }
 
