@@ -1,5 +1,6 @@
-//! Python's `multiprocessing` for Rust, over lock-free shared memory: worker processes at nearly the cost of threads, and queues, pipes and
-//! locks between programs, that a `kill -9` of any of them at any instruction cannot wedge.
+//! Python's `multiprocessing` for Rust, over lock-free shared memory: worker processes that run tasks,
+//! and queues, pipes and locks between programs. A `kill -9` of any process, at any instruction, wedges
+//! none of the others.
 //!
 //! | for | use |
 //! | --- | --- |
@@ -59,7 +60,7 @@
 //! # Ok::<(), skep::Error>(())
 //! ```
 //!
-//! This crate is a facade: the primitives are `skep-ipc`, the pool is `skep-pool`. Linux only.
+//! This crate is a facade: the primitives are `skep-ipc`, the pool is `skep-pool`. 64-bit Linux only.
 //!
 //! # Features
 //! - `shared_memory`: a caller's `shared_memory::Shmem` as the storage of a queue.

@@ -1,5 +1,4 @@
 //! What can go wrong, in small enums. An operation that refuses a value hands it back.
-
 //!
 //! The `Debug` form of each is the sentence that `Display` gives, so that a `main` that returns one with
 //! `?` prints something to read.

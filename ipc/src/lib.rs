@@ -1,6 +1,11 @@
-//! Queues, pipes and locks in shared memory, between processes, that a `kill -9` of any participant cannot wedge.
+//! Queues, pipes, locks and an allocator in shared memory, between processes, that a `kill -9` of any
+//! participant cannot wedge.
 //!
-//! - [`SimpleQueue`]: a bounded first-in-first-out queue with any number of producers and consumers.
+//! - [`SimpleQueue`]: a bounded first-in-first-out queue of plain values, with any number of producers and
+//!   consumers.
+//! - [`Queue`], [`JoinableQueue`]: the same for any values of any size.
+//! - [`Arena`]: memory to allocate from ([`ShmBox`], [`ShmSlice`], [`ShmVec`], [`ShmString`], [`ShmArc`]),
+//!   whose values move between processes without being copied.
 //! - [`Pipe`]: messages of any length from one [`Sender`] to one [`Receiver`], written and read in place.
 //! - [`Mutex`]: a value that one thread of one process holds at a time.
 //! - [`RLock`]: the same, whose holder may lock again.
@@ -13,10 +18,11 @@
 //! - [`Value`], [`Array`]: one value, or a row of them, with a lock.
 //! - [`AtomicValue`], [`AtomicArray`]: one integer, or a row of them, without a lock.
 //! - [`RawArray`]: a row of values for processes that agree by other means who writes when.
-//! - [`shared_struct!`]: several of these in one segment.
+//! - [`shared_struct!`]: several locks, or other [parts](Part), in one segment.
 //!
-//! Anonymous objects travel to other processes by file descriptor; named ones are found under `/dev/shm`. Whether a participant lives is
-//! told by the kernel (OFD locks), never by a timeout. Items are plain values ([`bytemuck::Pod`]).
+//! Anonymous objects travel to other processes by file descriptor; named ones are found under `/dev/shm`.
+//! The kernel tells whether a participant lives (by OFD locks and `/proc`), never a timeout. What lies in
+//! shared memory as it is, is plain values ([`bytemuck::Pod`]); a `Queue` takes whatever serde can write.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,

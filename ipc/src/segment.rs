@@ -2,7 +2,8 @@
 //!
 //! A segment is built whole and then published in one step: an anonymous one (a memfd, sealed against shrinking, growing and
 //! further seals) by handing out its descriptor, a named one by linking its nameless file into `/dev/shm`. Every page is
-//! reserved at creation. Whoever attaches checks the header first.
+//! committed before it is touched: at creation, but for an arena's, which are as it grows. Whoever attaches
+//! checks the header first.
 
 use crate::error::{Error, Mismatch};
 use crate::fault;

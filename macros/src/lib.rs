@@ -21,8 +21,10 @@ mod expand;
 /// | a field with `skip` or `skip_serializing`, and a default | arrives as the default, as its type declares |
 /// | what its own `Deserialize` refuses (a field left out that has no default, a `u128` in a type without a tag) | that call's error: `ArgumentNotDecoded` or `ResultNotDecoded`, with the field's name |
 /// | what is nested more than 256 levels deep; handles of another arena | that call's error: `ArgumentNotEncoded` or `ResultNotEncoded` |
+/// | a handle that outlives its value, as behind an `Rc` | that call's error: `HandleKept` |
 ///
-/// Two kinds of functions on slices, whose items are plain values (`skep::Pod`), make a `skep::SliceTask` or a `skep::SliceMapTask` instead, for `pool.map_slice` and `pool.map_slice_into`:
+/// Two kinds of functions on slices, whose items are plain values (`skep::Pod`), make a `skep::SliceTask`
+/// or a `skep::SliceMapTask` instead, for `pool.map_slice` and `pool.map_slice_into`:
 /// `fn sum(values: &[f64]) -> f64` and `fn double(input: &[f64], output: &mut [f64])`.
 ///
 /// `#[skep::task(retry)]` declares that the task may safely be run again if its worker dies, up to 3 more times;

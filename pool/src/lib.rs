@@ -1,7 +1,8 @@
 //! A pool of worker processes over shared memory: a crash costs one task, never the pool.
 //!
-//! Mark functions with `#[skep::task]`, call [`init`] first in `main`, and let a [`Pool`] run them in other processes, nearly as cheaply
-//! as in threads. How it works, and why no task is lost and none hangs, stands in `PROTOCOL.md`.
+//! Mark functions with `#[skep::task]`, call [`init`] first in `main`, and let a [`Pool`] run them in
+//! other processes. How it works, and why each task gets its outcome and none hangs, stands in
+//! `PROTOCOL.md`.
 
 #![cfg_attr(loom, allow(dead_code, unused_imports, clippy::expect_used, rustdoc::broken_intra_doc_links))]
 

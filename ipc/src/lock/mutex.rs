@@ -39,8 +39,9 @@ impl Lock for Checking {
 ///
 /// # What the processes have to keep to
 /// The value may only be touched under the lock; a process that writes to the memory by other ways can make another one read anything that
-/// fits a `T`. The lock itself is the C library's, which follows addresses that it keeps in the shared memory: of all of skep's objects, a mutex alone
-/// trusts the processes that share it with its own memory's safety. The lock names its holder by thread id, so the processes must be in the pid
+/// fits a `T`. The lock itself is the C library's, which follows addresses that it keeps in the shared memory: of all of skep's objects,
+/// this one, an [`RLock`](crate::RLock), a [`Value`](crate::Value) and an [`Array`](crate::Array) trust the
+/// processes that share them with their own memory's safety. The lock names its holder by thread id, so the processes must be in the pid
 /// namespace of the one that made it; in another one it cannot be opened ([`PidNamespace`](crate::Mismatch::PidNamespace)).
 ///
 /// ```

@@ -24,10 +24,13 @@ use std::time::Duration;
 /// that comes back (below) goes before the others. What a producer wrote before `put` is visible to whoever got the item.
 ///
 /// # Blocking
-/// `put` and `get` look for a while, then sleep. A participant that is *stopped* between its claim and its publication (a few instructions) blocks the queue
-/// in its place until it goes on. One that is *killed* there does not: blocked participants notice it within a tenth of a second, and repair; those that
-/// have slept for long on an idle queue, within two. Who only tries notices it at the first try after that tenth. The time begins when the kernel has freed the dead
-/// process's memory.
+/// `put` and `get` look for a while, then sleep. A producer that is *stopped* between its claim and its
+/// publication, while it copies an item or a batch, holds up the consumers in its place until it goes on,
+/// and what lies behind. A consumer that is stopped with an item in its hands (in `get`, in `get_with`, with
+/// a lease) holds up the producers once they have come round to its place. One that is *killed* there holds
+/// up nobody: participants that wait notice it within a tenth of a second, and repair; those that have slept
+/// for long on an idle queue, within two seconds. Who only tries notices it at the first try after that
+/// tenth. The time begins when the kernel has freed the dead process's memory.
 ///
 /// # When a participant dies
 /// at any instruction, of whatever cause, the others go on. A producer killed inside `put` has put its item or has not. A consumer killed inside
