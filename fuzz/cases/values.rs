@@ -1,4 +1,5 @@
-//! Values of a type that uses every attribute of serde's, there and back: through a task's frames, and through a queue.
+//! Values of a type with most of serde's attributes, there and back: through a task's frames, and through a
+//! queue.
 //! Each arrives equal; what cannot is refused where it is put.
 //!
 //! An input is a list of values, each as the choices that make it.
