@@ -6,6 +6,7 @@ mod counting;
 
 use counting::allocations;
 use skep::Pool;
+use std::time::Instant;
 
 skep::test_entry!();
 
@@ -27,7 +28,13 @@ fn a_worker_allocates_nothing_for_tasks_with_small_arguments_and_results() {
     let first = pool.apply(count, 0).unwrap();
     (0..100).for_each(|n| assert_eq!(pool.apply(count, n), Ok(first)));
     assert!(pool.imap_unordered(count, 0..1000).all(|seen| seen == Ok(first)));
-    assert!(pool.map(count, 0..10_000).unwrap().iter().all(|seen| *seen == first));
+    // Long results take memory of the overflow file, and now and then the worker looks how much there is.
+    let start = Instant::now();
+    let mut seen = pool.map(count, 0..10_000).unwrap();
+    seen.sort_unstable();
+    seen.dedup();
+    let looks = 1 + start.elapsed().as_millis() / 100;
+    assert!(seen.len() as u128 <= 1 + looks, "it has allocated {} times", seen.len() - 1);
 }
 
 #[test]

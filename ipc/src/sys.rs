@@ -426,15 +426,23 @@ pub(crate) fn is_forbidden(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied
 }
 
-/// Nanoseconds on the monotonic clock as of its last tick: no system call, nor a look at the hardware.
+/// Returns the nanoseconds on the monotonic clock as of its last tick: no system call, nor a look at the
+/// hardware.
 pub(crate) fn coarse_nanoseconds() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
+    clock(libc::CLOCK_MONOTONIC_COARSE)
 }
 
-/// Nanoseconds on the monotonic clock.
+/// Returns the nanoseconds on the monotonic clock.
 pub(crate) fn nanoseconds() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    clock(libc::CLOCK_MONOTONIC)
+}
+
+/// Asks by the C library: rustix finds the kernel's page of clocks by itself, and crashes where valgrind
+/// hides it.
+fn clock(which: libc::clockid_t) -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a valid place for a time. Each kernel that skep runs on has both clocks.
+    unsafe { libc::clock_gettime(which, &raw mut now) };
     (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
 }
 
@@ -491,8 +499,7 @@ pub(crate) fn futex_wake(word: &AtomicU32, n: u32) -> usize {
 
 /// Milliseconds on the monotonic clock as of its last tick: no system call, nor a look at the hardware.
 pub(crate) fn milliseconds() -> u32 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    (now.tv_sec as u32).wrapping_mul(1000).wrapping_add(now.tv_nsec as u32 / 1_000_000)
+    (coarse_nanoseconds() / 1_000_000) as u32
 }
 
 // --- membarrier -----------------------------------------------------------------------------------------------

@@ -119,6 +119,8 @@ pub fn close_one_and_pass_on(name: &str) {
     // Duplicates share a description, and locks on one do not exclude each other.
     let copy = part.queue.as_fd().try_clone_to_owned().unwrap();
     assert_eq!(copy.as_raw_fd(), file);
+    // Whoever kills this process kills it too.
+    #[allow(clippy::zombie_processes)]
     let child = Command::new("sleep").arg("1000").stdin(copy.try_clone().unwrap()).spawn().unwrap();
     std::mem::forget(part.queue.try_clone().unwrap());
     part.queue.put(child.id().into()).unwrap();
