@@ -9,7 +9,7 @@ use crate::sys;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::time::Duration;
 
 /// As the zygote has it.
@@ -27,9 +27,9 @@ impl Lifeline {
     }
 }
 
-/// Makes this process, a worker, the leader of a group that dies when the zygote ends, as long as somebody holds what is returned.
-/// The reading end is a copy; this process has none of the writing end.
-pub(crate) fn hang(reading: OwnedFd) -> Result<OwnedFd, Errno> {
+/// Makes this process, a worker, the leader of a group that dies when the zygote ends, for as long as tasks leave its descriptors
+/// open. The reading end is a copy; this process has none of the writing end.
+pub(crate) fn hang(reading: OwnedFd) -> Result<(), Errno> {
     rustix::process::setpgid(None, None)?;
     // To whom signals go belongs to the open file, so each worker has one of its own.
     let path = format!("/proc/self/fd/{}", reading.as_raw_fd());
@@ -37,5 +37,11 @@ pub(crate) fn hang(reading: OwnedFd) -> Result<OwnedFd, Errno> {
     let own = sys::insist(|| rustix::fs::open(&path, flags, Mode::empty()))?;
     sys::kill_group_at_event(own.as_fd())?;
     // The zygote may have ended before: then nothing happens there any more.
-    if sys::has_ended(&own, Duration::ZERO)? { Err(Errno::PIPE) } else { Ok(own) }
+    if sys::has_ended(&own, Duration::ZERO)? {
+        return Err(Errno::PIPE);
+    }
+    // Open to this process's end. A task may close it, and behind that nobody may: for an `OwnedFd` it is fatal, and the number may
+    // be the task's own file by then.
+    let _ = own.into_raw_fd();
+    Ok(())
 }

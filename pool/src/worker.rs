@@ -33,9 +33,9 @@ pub(crate) fn main(number: u32, parent: Parent, setup: Setup, socket: OwnedFd, l
         std::process::exit(0);
     }
     panics::keep_this_threads();
-    let attached = lifeline.and_then(|line| Ok((line, Worker::attach(number, &setup)?)));
+    let attached = lifeline.and_then(|()| Worker::attach(number, &setup));
     let status = match attached {
-        Ok((_lifeline, (mut worker, pidfd))) => {
+        Ok((mut worker, pidfd)) => {
             let pid = std::process::id();
             arena::keep(&worker.arena);
             // From here on tasks may be taken, because whoever settles our death knows us by this message.

@@ -34,7 +34,9 @@ fn a_task_that_closes_all_descriptors_costs_no_other_task_anything() {
         assert!(outcomes.unwrap().into_iter().eq((0..200_u64).map(|n| vec![n as u8; 100])));
     }
     assert_eq!(pool.stats().workers_lost, 0);
-    end(pool);
+    pool.close();
+    pool.join().unwrap();
+    assert_eq!(pool.stats().workers_lost, 0, "the worker has not ended by itself");
 }
 
 fn tasks_behind_one_that_closes_all_descriptors_have_outcomes_while_workers_are_killed() {
