@@ -176,7 +176,7 @@ impl<'de> MapAccess<'de> for &mut Fields<'_, '_> {
     #[inline]
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
         let name = self.name;
-        self.decoder.get(seed).map_err(|error| error.within(&String::from_utf8_lossy(name)))
+        self.decoder.get(seed).map_err(|error| error.within_bytes(name))
     }
 }
 
@@ -230,7 +230,7 @@ impl<'d, 'a> Variant<'d, 'a> {
         let Variant { decoder, name, has_value } = self;
         let result =
             if has_value { decoder.nested(work) } else { Err(Error::new("the variant has no value")) };
-        result.map_err(|error| error.within(&String::from_utf8_lossy(name)))
+        result.map_err(|error| error.within_bytes(name))
     }
 }
 
@@ -253,7 +253,7 @@ impl<'de> VariantAccess<'de> for Variant<'_, '_> {
         if !self.has_value {
             return Ok(());
         }
-        Err(Error::new("the variant has a value here").within(&String::from_utf8_lossy(self.name)))
+        Err(Error::new("the variant has a value here").within_bytes(self.name))
     }
 
     #[inline]

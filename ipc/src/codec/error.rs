@@ -25,6 +25,14 @@ impl Error {
     }
 }
 
+impl Error {
+    /// The same, of a name that others may be writing: it is copied first, and looked at then.
+    #[cold]
+    pub(super) fn within_bytes(self, name: &[u8]) -> Error {
+        self.within(&String::from_utf8_lossy(&name.to_vec()))
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.0.path.is_empty() {
