@@ -15,7 +15,8 @@ const MOST_LEVELS: u32 = DEPTH + 64;
 
 /// Makes a value of bytes, all of which it takes.
 ///
-/// Any bytes give a value or an error, and no more memory than they account for, but for the megabyte that serde's own collections may reserve.
+/// Any bytes give a value or an error, and no more memory than they account for: two bytes for a name of up to 250, which
+/// stands before, and one for an item of any size; but for the megabyte that serde's own collections may reserve.
 ///
 /// # Errors
 /// What the value's `Deserialize` says, or what is wrong with the bytes.
@@ -114,10 +115,6 @@ impl<'a> Decoder<'a> {
         let there = self.whole.get(at..).ok_or_else(breaks_off)?;
         let mut there = Decoder::of(there);
         match there.byte()? {
-            LONG_NAME => {
-                let len = u32::from_ne_bytes(there.array()?);
-                there.take(len as usize)
-            }
             short if usize::from(short) <= SHORT_NAME => there.take(short.into()),
             _ => Err(Error::new("a name leads to no name")),
         }

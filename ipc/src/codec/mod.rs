@@ -15,7 +15,7 @@
 //! item    value | RUN number-tag len numbers
 //! len     one byte below 255 | 255, four bytes
 //! name    one byte up to 250, so many bytes of text | 251, four bytes, so many bytes of text
-//!         | 252 one byte | 253 two bytes | 254 four bytes: where in this value the same name stands first
+//!         | 252 one byte | 253 two bytes | 254 four bytes: where in this value the same name of up to 250 bytes stands first
 //! ```
 //! An END and not a number says where a sequence ends, so no serializer has to know its length, and a length that
 //! is a lie costs nothing: each item takes a byte at least, also one of no size. A [`Vec`] of numbers is one RUN,

@@ -1,5 +1,6 @@
 //! The names that a value has written so far, so that each stands in it once.
 
+use super::tags::SHORT_NAME;
 use std::cell::Cell;
 
 /// More are not remembered, and stand again wherever they occur: looking for one stays short.
@@ -50,6 +51,9 @@ impl Names {
     pub(super) fn note(&mut self, name: &'static str, at: usize) {
         self.mark(name, 0);
         let Ok(at) = u32::try_from(at) else { return };
+        if name.len() > SHORT_NAME {
+            return; // no name leads to a long one: a few bytes must not stand for many
+        }
         if self.known.capacity() == 0 {
             self.known = SPARE.try_with(Cell::take).unwrap_or_default();
             self.known.reserve(8);

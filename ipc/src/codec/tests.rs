@@ -157,3 +157,32 @@ fn a_name_that_leads_nowhere_is_an_error() {
         assert!(decode::<serde::de::IgnoredAny>(&bytes).is_err());
     }
 }
+
+/// As an error else: few bytes would stand for many texts, each as long as there are bytes.
+#[test]
+fn no_name_leads_to_a_long_one() {
+    use super::tags::{END, LIST, LONG_NAME, NAME_AT_U8, UNIT_VARIANT};
+    let mut bytes = vec![LIST, UNIT_VARIANT, LONG_NAME];
+    bytes.extend(300_u32.to_ne_bytes());
+    bytes.extend([b'x'; 300]);
+    assert_eq!(decode::<Vec<String>>(&[&bytes[..], &[END]].concat()).unwrap(), ["x".repeat(300)]);
+    bytes.extend([UNIT_VARIANT, NAME_AT_U8, 2, END]);
+    assert!(decode::<Vec<String>>(&bytes).is_err());
+    assert!(decode::<serde::de::IgnoredAny>(&bytes).is_err());
+}
+
+#[test]
+fn long_names_arrive_each_time() {
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Long {
+        #[serde(
+            rename = "ssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssss"
+        )]
+        a: u8,
+        #[serde(
+            rename = "lllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllllll"
+        )]
+        b: u8,
+    }
+    check(vec![Long { a: 1, b: 2 }; 3]);
+}
