@@ -239,6 +239,65 @@ fn a_field_that_is_left_out_later_is_refused_then() {
     assert_eq!(queue.get().unwrap(), Late { number: 1, other: 2 });
 }
 
+/// What is put later is tried too if it is of another kind, or if what is decoded depends on what it holds.
+#[test]
+fn what_cannot_be_got_is_refused_though_another_value_of_its_type_was_put() {
+    fn second_is_refused<T: skep::Message + Debug>(first: T, second: T) {
+        let mut queue = Queue::<T>::new(4).unwrap();
+        queue.put(first).unwrap();
+        let error = queue.put(second).map(|()| queue.get().and_then(|_| queue.get())).unwrap_err();
+        let SendValueError::NotEncoded { reason: EncodeError::NotDecodable { .. }, .. } = error else {
+            panic!("{error}")
+        };
+    }
+    fn is_zero(number: &u8) -> bool {
+        *number == 0
+    }
+    #[derive(Debug, Serialize, Deserialize)]
+    struct WithRest {
+        #[serde(skip_serializing_if = "is_zero")]
+        number: u8,
+        #[serde(flatten)]
+        rest: BTreeMap<String, u8>,
+    }
+    let rest = |name: &str| BTreeMap::from([(name.into(), 1)]);
+    let first = || WithRest { number: 1, rest: rest("other") };
+    second_is_refused(first(), WithRest { number: 0, rest: rest("other") });
+    second_is_refused(first(), WithRest { number: 1, rest: rest("number") });
+
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Shorter(#[serde(skip_serializing_if = "is_zero")] u8, u8);
+    second_is_refused(Shorter(1, 2), Shorter(0, 2));
+    #[derive(Debug, Serialize, Deserialize)]
+    enum One {
+        Shorter(#[serde(skip_serializing_if = "is_zero")] u8, u8),
+    }
+    second_is_refused(One::Shorter(1, 2), One::Shorter(0, 2));
+
+    #[derive(Debug, Serialize, Deserialize)]
+    #[serde(tag = "type")]
+    enum Tagged {
+        Taken,
+        #[serde(skip_deserializing)]
+        Refused,
+        Map(BTreeMap<String, u8>),
+    }
+    second_is_refused(Tagged::Taken, Tagged::Refused);
+    second_is_refused(Tagged::Map(rest("other")), Tagged::Map(rest("type")));
+
+    #[derive(Debug, Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Bare {
+        Taken(u8),
+        #[serde(skip_deserializing)]
+        Text(String),
+        #[serde(skip_deserializing)]
+        Numbers(Vec<u32>),
+    }
+    second_is_refused(Bare::Taken(1), Bare::Text("text".into()));
+    second_is_refused(vec![Bare::Taken(1)], vec![Bare::Taken(1), Bare::Numbers(vec![2])]);
+}
+
 #[test]
 fn what_is_nested_too_deeply_is_refused() {
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

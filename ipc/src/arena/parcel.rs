@@ -55,7 +55,7 @@ pub(crate) struct Packed {
     parcel: Parcel,
     message: Option<Block>,
     cargo: Cargo,
-    shape: u64,
+    shape: Option<u64>,
 }
 
 impl Packed {
@@ -105,7 +105,7 @@ impl Packed {
     }
 
     /// Which fields and variants occur in it ([`codec::Encoded`]).
-    pub(crate) fn shape(&self) -> u64 {
+    pub(crate) fn shape(&self) -> Option<u64> {
         self.shape
     }
 
@@ -248,7 +248,12 @@ impl<'a> Sink<'a> {
     }
 
     /// Adds the table, and marks the block as sent.
-    fn finish(&mut self, core: &Shared<Core>, cargo: Cargo, shape: u64) -> Result<Packed, EncodeError> {
+    fn finish(
+        &mut self,
+        core: &Shared<Core>,
+        cargo: Cargo,
+        shape: Option<u64>,
+    ) -> Result<Packed, EncodeError> {
         let (len, handles) = (self.len, cargo.entries().len());
         let too_large = || EncodeError::TooLarge { largest: u32::MAX as usize };
         let length = u32::try_from(len).map_err(|_| too_large())?;

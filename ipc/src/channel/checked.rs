@@ -8,8 +8,8 @@ const MOST: usize = 4096;
 
 /// The shapes of values that were decoded once, after they were encoded.
 ///
-/// Whether a type's `Deserialize` takes what its `Serialize` writes is a matter of which fields and variants occur, and
-/// hardly ever of what they hold. So a value is tried at the first of each shape, and the cost is not one of each value.
+/// Whether a type's `Deserialize` takes what its `Serialize` writes is a matter of which fields, variants and kinds of values
+/// occur, and hardly ever of what they hold. So a value is tried at the first of each shape, and the cost is not one of each value.
 #[derive(Default)]
 pub(super) struct Checked {
     last: Cell<Option<u64>>,

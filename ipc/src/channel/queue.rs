@@ -49,7 +49,8 @@ const MAIN: &str = "main";
 /// | what is nested more than 256 levels deep; handles of another arena | refused by `put` ([`EncodeError`]) |
 /// | what another program has put, whose type has other fields or variants | found by name; otherwise [`RecvValueError::NotDecoded`], and the item stays |
 ///
-/// To find the third from last, `put` decodes the first value of each shape (which fields and variants occur) once. One with handles is not tried, since they would move; if it cannot be
+/// To find the third from last, `put` decodes the first value of each shape (which fields, variants and kinds of
+/// values occur) once; one with a flattened field each time. One with handles is not tried, since they would move; if it cannot be
 /// decoded, it stays in the queue as the last does. The price of a put and a get is in the project's `ARCHITECTURE.md`.
 ///
 /// # Order, blocking, and when a participant dies
@@ -421,14 +422,18 @@ impl<T: Message> Queue<T> {
     /// `Deserialize` is free to move them elsewhere, and they would be gone.
     #[inline]
     fn check(&self, packed: &Packed, value: &T) -> Result<(), EncodeError> {
-        if self.checked.has(packed.shape()) || packed.has_handles() || codec::is_sure(value) {
+        let shape = packed.shape();
+        if shape.is_some_and(|shape| self.checked.has(shape)) || packed.has_handles() || codec::is_sure(value)
+        {
             return Ok(());
         }
         let tried = packed.check::<T>();
         tried.map_err(|reason| EncodeError::NotDecodable {
             reason: format!("{}: {reason}", type_name::<T>()),
         })?;
-        self.checked.add(packed.shape());
+        if let Some(shape) = shape {
+            self.checked.add(shape);
+        }
         Ok(())
     }
 

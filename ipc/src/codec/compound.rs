@@ -52,6 +52,7 @@ impl<'e, 's, S: Sink> Items<'e, 's, S> {
     fn number(&mut self, number: Number) -> Result<(), Error> {
         if number.tag != self.run.tag || self.run.count == LONGEST_RUN {
             self.end_run();
+            self.encoder.note_kind(number.tag);
             self.encoder.write(&[RUN, number.tag, 0])?;
             self.run = Run { tag: number.tag, count: 0, at: self.encoder.position() - 1 };
         }
@@ -131,6 +132,9 @@ macro_rules! fields {
                 value: &V,
             ) -> Result<(), Error> {
                 self.encoder.name(name)?;
+                if let Some(text) = rows::text(value) {
+                    self.encoder.note_text(text);
+                }
                 self.encoder.put(value).map_err(|error| error.within(name))
             }
 
@@ -155,6 +159,9 @@ impl<S: Sink> SerializeMap for Fields<'_, '_, S> {
 
     #[inline]
     fn serialize_key<K: ?Sized + Serialize>(&mut self, key: &K) -> Result<(), Error> {
+        if rows::text(key).is_some() {
+            self.encoder.note_open();
+        }
         self.encoder.put(key)
     }
 

@@ -14,9 +14,11 @@ use std::any::TypeId;
 /// What came of encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoded {
-    /// A number for the names of fields and variants that occur in the value, and for the fields that were left out. Within one process and type, values of one
-    /// shape are decoded alike, but for what their fields hold.
-    pub shape: u64,
+    /// A number for the names of fields and variants that occur in the value, for the fields that were left out, and
+    /// for the kinds of values (texts, `u8`, …). Within one process and type, values of one shape are decoded alike,
+    /// but for what their fields hold. `None`: the value has a map with fields beside what is flattened into it, and
+    /// what is decoded depends on the keys.
+    pub shape: Option<u64>,
 }
 
 /// Appends a value.
@@ -49,6 +51,7 @@ macro_rules! numbers {
     ($($name:ident $type:ty: $tag:ident),*) => { $(
         #[inline]
         fn $name(self, value: $type) -> Result<(), Error> {
+            self.names.note_kind($tag);
             let mut bytes = [$tag; 1 + size_of::<$type>()];
             bytes[1..].copy_from_slice(&value.to_ne_bytes());
             self.write(&bytes)
@@ -104,6 +107,7 @@ impl<S: Sink> Encoder<'_, S> {
     fn row(&mut self, tag: u8, count: usize, bytes: &[u8]) -> Result<(), Error> {
         self.enter()?;
         self.leave();
+        self.note_kind(tag);
         if count == 0 {
             return self.write(&[LIST, END]);
         }
@@ -128,6 +132,7 @@ impl<S: Sink> Encoder<'_, S> {
 
     #[inline]
     fn counted(&mut self, tag: u8, bytes: &[u8]) -> Result<(), Error> {
+        self.note_kind(tag);
         self.sink.reserve(bytes.len() + 6);
         if bytes.len() < usize::from(LONG) {
             self.write(&[tag, bytes.len() as u8])?;
@@ -171,14 +176,27 @@ impl<S: Sink> Encoder<'_, S> {
         self.names.mark(name, 1);
     }
 
-    /// Notes that there is a number that few types take from a buffer, as those without a tag do.
-    fn note_wide(&mut self) {
-        self.names.mark("", 2);
+    /// Notes that there is a text that a derived `Serialize` writes itself: the tag of a variant.
+    pub(super) fn note_text(&mut self, text: &str) {
+        self.names.mark(text, 2);
+    }
+
+    /// Notes that there are numbers with that tag.
+    #[inline]
+    pub(super) fn note_kind(&mut self, tag: u8) {
+        self.names.note_kind(tag);
+    }
+
+    /// Notes that a map has fields of a struct, which its other keys must not be called like.
+    #[inline]
+    pub(super) fn note_open(&mut self) {
+        self.names.open();
     }
 
     #[inline]
     fn begin(&mut self, tag: u8) -> Result<(), Error> {
         self.enter()?;
+        self.note_kind(tag);
         self.write(&[tag])
     }
 }
@@ -208,24 +226,26 @@ impl<'e, 's, S: Sink> Serializer for &'e mut Encoder<'s, S> {
     }
 
     fn serialize_u128(self, value: u128) -> Result<(), Error> {
-        self.note_wide();
+        self.note_kind(U128);
         self.write(&[U128])?;
         self.write(&value.to_ne_bytes())
     }
 
     fn serialize_i128(self, value: i128) -> Result<(), Error> {
-        self.note_wide();
+        self.note_kind(I128);
         self.write(&[I128])?;
         self.write(&value.to_ne_bytes())
     }
 
     #[inline]
     fn serialize_bool(self, value: bool) -> Result<(), Error> {
+        self.note_kind(TRUE);
         self.write(&[if value { TRUE } else { FALSE }])
     }
 
     #[inline]
     fn serialize_char(self, value: char) -> Result<(), Error> {
+        self.note_kind(CHAR);
         let [a, b, c, d] = u32::from(value).to_ne_bytes();
         self.write(&[CHAR, a, b, c, d])
     }
@@ -242,21 +262,25 @@ impl<'e, 's, S: Sink> Serializer for &'e mut Encoder<'s, S> {
 
     #[inline]
     fn serialize_none(self) -> Result<(), Error> {
+        self.note_kind(NONE);
         self.write(&[NONE])
     }
 
     #[inline]
     fn serialize_some<T: ?Sized + Serialize>(self, value: &T) -> Result<(), Error> {
+        self.note_kind(SOME);
         self.write(&[SOME])?;
         self.put_inside(value)
     }
 
     #[inline]
     fn serialize_unit(self) -> Result<(), Error> {
+        self.note_kind(UNIT);
         self.write(&[UNIT])
     }
 
     fn serialize_unit_struct(self, _name: &'static str) -> Result<(), Error> {
+        self.note_kind(UNIT);
         self.write(&[UNIT])
     }
 
@@ -312,7 +336,8 @@ impl<'e, 's, S: Sink> Serializer for &'e mut Encoder<'s, S> {
         Ok(Items::new(self, len > 8, 1))
     }
 
-    fn serialize_tuple_struct(self, _name: &'static str, len: usize) -> Result<Items<'e, 's, S>, Error> {
+    fn serialize_tuple_struct(self, name: &'static str, len: usize) -> Result<Items<'e, 's, S>, Error> {
+        self.names.note_items(name, len);
         self.serialize_tuple(len)
     }
 
@@ -324,6 +349,7 @@ impl<'e, 's, S: Sink> Serializer for &'e mut Encoder<'s, S> {
         variant: &'static str,
         len: usize,
     ) -> Result<Items<'e, 's, S>, Error> {
+        self.names.note_items(variant, len);
         self.begin(VARIANT)?;
         self.name(variant)?;
         self.begin(LIST)?;
@@ -333,6 +359,9 @@ impl<'e, 's, S: Sink> Serializer for &'e mut Encoder<'s, S> {
     #[inline]
     fn serialize_map(self, len: Option<usize>) -> Result<Fields<'e, 's, S>, Error> {
         self.begin(MAP)?;
+        if len.is_none() {
+            self.note_open(); // as a struct that has something flattened into it
+        }
         self.len(len.filter(|&len| len <= u32::MAX as usize).unwrap_or(0))?;
         Ok(Fields::new(self, 1))
     }

@@ -19,6 +19,9 @@ pub(super) struct Names {
     known: Vec<Known>,
     last: usize,
     shape: u64,
+    /// A bit for each kind of value that occurs, and for the lengths of tuples.
+    kinds: u64,
+    is_open: bool,
 }
 
 thread_local! {
@@ -73,15 +76,36 @@ impl Names {
 
     /// Counts something into the shape that the type determines.
     #[inline]
-    pub(super) fn mark(&mut self, name: &'static str, kind: u64) {
+    pub(super) fn mark(&mut self, name: &str, kind: u64) {
         let what = name.as_ptr() as u64 ^ (name.len() as u64) << 48 ^ kind << 60;
         self.shape = (self.shape ^ what).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     }
 
-    /// A number for the names that occur, and those that were left out: values of one type and shape differ in what their fields hold alone.
+    /// Notes that a value with that tag occurs.
     #[inline]
-    pub(super) fn shape(&self) -> u64 {
-        self.shape
+    pub(super) fn note_kind(&mut self, tag: u8) {
+        self.kinds |= 1 << (tag & 31);
+    }
+
+    /// Notes that a tuple of that name has so many items: some may have been left out.
+    #[inline]
+    pub(super) fn note_items(&mut self, name: &'static str, len: usize) {
+        self.kinds |=
+            1 << (32 | (name.as_ptr() as usize ^ name.as_ptr() as usize >> 5).wrapping_add(len) & 31);
+    }
+
+    /// Notes that whether the value is decoded is a matter of what it holds.
+    #[inline]
+    pub(super) fn open(&mut self) {
+        self.is_open = true;
+    }
+
+    /// A number for the names that occur, those that were left out, and the kinds of values: values of one type and
+    /// shape differ in what their fields hold alone. `None`: there is no telling.
+    #[inline]
+    pub(super) fn shape(&self) -> Option<u64> {
+        let shape = self.shape ^ self.kinds.wrapping_mul(0xff51_afd7_ed55_8ccd);
+        (!self.is_open).then_some(shape)
     }
 }
 

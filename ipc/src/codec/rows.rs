@@ -91,6 +91,14 @@ pub(super) fn row<V: ?Sized>(value: &V) -> Option<(u8, usize, &[u8])> {
     None
 }
 
+/// The text that `value` is by itself, not in a `String` or behind a reference: so a derived `Serialize` writes names.
+#[inline]
+pub(super) fn text<V: ?Sized>(value: &V) -> Option<&str> {
+    let place = &raw const value;
+    // SAFETY: it is a reference to that type, as just seen, and lives as long as `value`.
+    is::<V, str>().then(|| unsafe { *place.cast::<&str>() })
+}
+
 /// Takes the number that `S` is the seed of off a run with that tag; `None`: it is the seed of something else.
 #[inline]
 pub(super) fn taken<S, R>(tag: u8, run: &mut &[u8]) -> Option<R> {
