@@ -84,6 +84,25 @@ fn a_killed_producers_place_is_not_waited_for() {
     });
 }
 
+/// A producer is killed before each step of its put, and nobody but the joiner repairs: it goes on,
+/// whether what was put is done or was never put.
+#[test]
+fn a_joiner_repairs_for_a_killed_producer_by_itself() {
+    report("a joiner behind a killed producer, capacity 1", || {
+        kill_at_every_step(1, |k| {
+            let queue = Queue::joinable(1, 3);
+            let [joiner, producer, worker] = [0, 1, 2].map(|n| queue.peer(n));
+            let producer = mortal(&queue, 1, k, move || assert!(producer.try_put(1)));
+            let lived = producer.join().unwrap().is_some();
+            if let Some(lease) = worker.lease() {
+                worker.ack(lease);
+            }
+            joiner.join_all();
+            !lived
+        })
+    });
+}
+
 /// A worker is killed before each step of its ack, beside a joiner; another one repairs and does
 /// what has come back: the joiner goes on.
 #[test]
