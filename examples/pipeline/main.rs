@@ -31,7 +31,7 @@
 //! **A role has one holder**: the reader's and the aggregator's are robust mutexes, held as long as the process lives. A second one waits, and takes over from a dead one at once. Their words
 //! are whole at any instant, so there is nothing to repair.
 //!
-//! **It ends**: the reader closes the queue of blocks when all were put; a parser ends when it is closed and nobody has a block in his hands; the aggregator knows by the numbers that it has
+//! **It ends**: the reader closes the queue of blocks when all were put; a parser ends when it is closed and nobody has a block in hand; the aggregator knows by the numbers that it has
 //! all. It prints, says so on the board, and removes the names from `/dev/shm`. Who joins after that finds the board over, or none.
 //!
 //! **Nobody waits for memory in a circle**: the queues hold eight values each, leased ones included, so blocks and counts leave room in the arena for the checkpoints.

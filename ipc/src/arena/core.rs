@@ -443,7 +443,7 @@ impl Core {
             && word.generation() == reference.generation;
         if is_mine {
             let _counting = self.counting();
-            // If it was not counted after all, somebody wrote where he may not; there is nothing to free then.
+            // If it was not counted after all, some process wrote where it may not; there is nothing to free then.
             let _ = self.blocks.drop_reference(reference, |found| self.keep(found));
         }
         is_mine

@@ -62,7 +62,7 @@ pub(crate) enum Takers {
     One,
     /// Whoever has the descriptor.
     Many,
-    /// The place's last holder, who frees what lies there; what somebody has taken is left to him.
+    /// The place's last holder, who frees what lies there; what another one has taken is left to that one.
     Last,
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct RawMutex(UnsafeCell<libc::pthread_mutex_t>);
 /// What becomes of a holder who locks again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Relock {
-    /// He is told that he would wait for himself.
+    /// It is told that it would wait for itself.
     Refuse = libc::PTHREAD_MUTEX_ERRORCHECK as isize,
     /// He holds it once more, and unlocks it once more.
     Count = libc::PTHREAD_MUTEX_RECURSIVE as isize,
@@ -92,7 +92,7 @@ impl RawMutex {
         if cfg!(target_env = "gnu") {
             let word = self.word();
             if word.load(Relaxed) & libc::FUTEX_TID_MASK == sys::thread_id() {
-                word.store(0, Release); // this thread's: nobody else changes it but to say that he waits
+                word.store(0, Release); // this thread's: others change it only to say that they wait
                 sys::futex_wake(word, u32::MAX);
             }
         }

@@ -67,7 +67,7 @@ impl<T> Shared<T> {
     /// Adds 1 or −1 to the sum; says whether that made it zero for ever.
     ///
     /// # Safety
-    /// The caller keeps it, until it is counted that he does no more: after that nothing of it is touched here.
+    /// The caller keeps it, until it is counted that the caller does no more: after that nothing of it is touched here.
     #[inline]
     unsafe fn count(this: NonNull<Self>, by: u64) -> bool {
         // SAFETY: the caller keeps it. These are references to atomics alone: another thread may free what they are in as soon as the last operation is done.

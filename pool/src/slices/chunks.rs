@@ -96,7 +96,7 @@ impl<'a> Chunks<'a> {
             && word.compare_exchange(FREE, claimed_by(runner), Acquire, Relaxed).is_ok()
     }
 
-    /// K2: the result of a chunk is written. False: it was not this runner's, so somebody wrote where he may not.
+    /// K2: the result of a chunk is written. False: it was not this runner's, so some process wrote where it may not.
     #[must_use]
     fn finish(&self, chunk: usize, runner: u32) -> bool {
         let word = self.word(HEAD + chunk);

@@ -21,7 +21,7 @@ use std::time::Duration;
 ///
 /// # When a participant dies
 /// its place is lost, and its arrival does not count, unless all were there already. Then the party cannot be met: who waits gets
-/// [`BarrierError::Incomplete`], within a fraction of a second, until another participant has taken the place, by its first wait, or somebody has
+/// [`BarrierError::Incomplete`], within a fraction of a second after the kernel has freed the dead process's memory, until another participant has taken the place, by its first wait, or somebody has
 /// [reset](Self::reset) the barrier. A participant that is dropped loses its place likewise. If the last to arrive dies before it has woken the others,
 /// one of them completes in its stead. A process that is stopped is alive, and is waited for.
 ///

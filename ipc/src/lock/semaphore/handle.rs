@@ -22,7 +22,7 @@ use std::time::Duration;
 /// its permits are free again: those who wait look for dead holders every 100 ms, who tries does at the first try after as long,
 /// and [`recover`](Part::recover) does it at once. (A holder is seen to be dead once the kernel has freed its process's memory.) The same happens
 /// to a permit that was given to `std::mem::forget` when its handle is dropped. Permits that were [released](Self::release) stay. A participant that is
-/// *stopped* is alive, and keeps what it holds. If somebody dies before he has woken a sleeper for a permit that he freed, and nobody holds any,
+/// *stopped* is alive, and keeps what it holds. If one dies before it has woken a sleeper for a permit that it freed, and nobody holds any,
 /// the sleeper notices within two seconds.
 ///
 /// # The algorithm

@@ -1,7 +1,7 @@
 //! The semaphore: permits that participants hold, and that come back when their holder dies.
 //!
 //! A permit moves between the pool and a holder, two places that one CAS cannot write. So the word that the CAS changes says *whose* change was the last
-//! and *which* of his; what that change came to stands in a record of its author's. To take permits and to know oneself as their holder
+//! and *which* of that author's; what that change came to stands in a record of its author's. To take permits and to know oneself as their holder
 //! is then one step. It is a detectable CAS, of the family of Attiya, Ben-Baruch and Hendler ("Nesting-Safe Recoverable Linearizability", PODC 2018): it
 //! can be told of each attempt, by others and after its author's death, whether it succeeded.
 //!
@@ -9,12 +9,12 @@
 //! | word | | meaning |
 //! | --- | --- | --- |
 //! | control | `{ number: 52, author: 12 }` | the last change: the author's change of that number |
-//! | claim, one a participant | op | the number of the change that he is about: all before it have succeeded; he alone writes it |
-//! | | certified | a number of his of which others have written down that it succeeded, the highest one |
-//! | | records: 2 × ( `{ total: 32, available: 32 }`, held ) | what his changes of even and odd number came to |
+//! | claim, one a participant | op | the number of the change that it is about: all before that have succeeded; it alone writes this |
+//! | | certified | a number of its changes of which others have written down that it succeeded, the highest one |
+//! | | records: 2 × ( `{ total: 32, available: 32 }`, held ) | what its changes of even and odd number came to |
 //!
 //! `available` permits are free, `total` of them exist, free or held, and the author held `held` after the change. Everybody holds what stands in the record
-//! of his own last change.
+//! of its own last change.
 //!
 //! # Steps of a change, by participant p
 //! | step | | pairs with |
@@ -38,11 +38,11 @@
 //! | M4 | wake those who wait, if permits are free: d may have been woken for them, or have died before it woke anybody | |
 //!
 //! # Invariants
-//! 1. **A participant's changes are numbered without a gap**, over all who have had his place one after the other, since only C6 and M2 count up, and only after a
+//! 1. **A participant's changes are numbered without a gap**, over all who have had its place one after the other, since only C6 and M2 count up, and only after a
 //!    success. So no value of the word ever comes again, and a CAS that succeeds at C5 has found the very change that C2 read. (A place whose 2⁵² numbers are
 //!    used up, after years of nothing else, makes no more changes.)
 //! 2. **Of a change that succeeded, the word says so, or it is certified, or its author has counted up.** Whoever replaces `{ m, q }` at C5 has been at C3 with it before.
-//!    What he read of op\[q\] there was m or more, since q wrote m by C6 or M2 before his C5 with it, which C2 has acquired; and where it was m, certified\[q\] became
+//!    What it read of op\[q\] there was m or more, since q wrote m by C6 or M2 before its C5 with it, which C2 has acquired; and where it was m, certified\[q\] became
 //!    m at least before C5. Whoever finds the word replaced (M1, Acquire: all changes of the word are CASes, so the chain of them is one release sequence) finds it certified.
 //! 3. **Nothing is certified that did not succeed**: C3 certifies a number only that it found in the word. So `certified` is m at most, as long as m is the
 //!    last that succeeded, however late a slow certifier writes.
@@ -141,7 +141,7 @@ pub(crate) struct Pool {
 /// What a participant does to the permits.
 #[derive(Clone, Copy)]
 enum Change {
-    /// Free ones become his.
+    /// Free ones become its own.
     Take(u32),
     /// His become free.
     Give(u32),
