@@ -9,7 +9,8 @@ use crate::sys;
 use crate::wire::{self, Reply, Request};
 use rustix::net::Shutdown;
 use rustix::process::{Pid, PidfdFlags};
-use std::os::fd::{AsFd, OwnedFd};
+use skep_ipc::KeptFd;
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -23,9 +24,9 @@ pub(crate) struct Zygote {
     group: Pid,
     ended: Option<Cause>,
     /// The conversation.
-    pub(crate) socket: OwnedFd,
+    pub(crate) socket: KeptFd,
     /// Readable when the zygote has ended.
-    pub(crate) pidfd: OwnedFd,
+    pub(crate) pidfd: KeptFd,
 }
 
 impl Zygote {
@@ -35,6 +36,7 @@ impl Zygote {
     pub(crate) fn start(origin: &Origin, core: &Core) -> Result<Zygote, PoolError> {
         let os = PoolError::os;
         let (here, there) = wire::pair().map_err(os("socketpair"))?;
+        let socket = KeptFd::new(here).map_err(|source| PoolError::Os { call: "fstat", source })?;
         let mut command = origin.command()?;
         command.process_group(0).stdin(Stdio::from(there)).stdout(Stdio::null());
         // Until it comes to its entry, signals that are sent to the whole program wait.
@@ -43,12 +45,13 @@ impl Zygote {
         drop(command); // and with it the child's end of the socket
         // The child is not reaped yet, so this is its pidfd.
         let group = Pid::from_child(&child);
-        let pidfd = rustix::process::pidfd_open(group, PidfdFlags::empty()).map_err(|e| {
+        let pidfd = rustix::process::pidfd_open(group, PidfdFlags::empty()).map_err(std::io::Error::from);
+        let pidfd = pidfd.and_then(KeptFd::new).map_err(|source| {
             let _ = child.kill();
             let _ = child.wait();
-            os("pidfd_open")(e)
+            PoolError::Os { call: "pidfd_open", source }
         })?;
-        let mut zygote = Zygote { group, ended: None, socket: here, pidfd };
+        let mut zygote = Zygote { group, ended: None, socket, pidfd };
         zygote.await_ready()?;
         zygote.set_up(origin, core)?;
         Ok(zygote)
@@ -57,18 +60,20 @@ impl Zygote {
     fn await_ready(&mut self) -> Result<(), PoolError> {
         let start = Instant::now();
         let timeout = || Some(PATIENCE.saturating_sub(start.elapsed()));
-        let [said, ended] = sys::readable([self.socket.as_fd(), self.pidfd.as_fd()], timeout())
-            .map_err(PoolError::os("poll"))?;
+        let socket = sys::kept(&self.socket).map_err(PoolError::os("poll"))?;
+        let pidfd = sys::kept(&self.pidfd).map_err(PoolError::os("poll"))?;
+        let [said, ended] =
+            sys::readable([socket.as_fd(), pidfd.as_fd()], timeout()).map_err(PoolError::os("poll"))?;
         if !said && !ended {
             return Err(PoolError::EntryTimeout { seconds: PATIENCE.as_secs() });
         }
-        match wire::receive::<Reply>(&self.socket).map_err(PoolError::os("recvmsg"))? {
+        match wire::receive::<Reply>(socket).map_err(PoolError::os("recvmsg"))? {
             Some((Reply::Ready, _)) => Ok(()),
             Some((Reply::Refused { others }, _)) => Err(PoolError::InitAfterThreads { others }),
             Some((Reply::Failed { reason }, _)) => Err(PoolError::Start { reason }),
             _ => {
                 // It has closed its standard input, most likely by exiting; give it the time to.
-                let _ = sys::has_ended(&self.pidfd, timeout().unwrap_or_default());
+                let _ = sys::has_ended(pidfd, timeout().unwrap_or_default());
                 match self.end() {
                     Cause::Exited(entry::REFUSED) if sys::is_privileged() => Err(PoolError::Privileged),
                     cause => Err(PoolError::EntryNotReached { cause }),
@@ -83,8 +88,8 @@ impl Zygote {
         let shared = core.fds().map_err(|source| PoolError::Os { call: "dup", source })?;
         let [tasks, done, records, spill, arena] = shared.each_ref().map(|fd| fd.as_fd());
         let fds = [parent.as_fd(), tasks, done, records, spill, arena, origin.output()];
-        wire::send(&self.socket, &Request::Setup(origin.manners.clone()), &fds)
-            .map_err(PoolError::os("sendmsg"))
+        let socket = sys::kept(&self.socket).map_err(PoolError::os("sendmsg"))?;
+        wire::send(socket, &Request::Setup(origin.manners.clone()), &fds).map_err(PoolError::os("sendmsg"))
     }
 
     /// Kills it, with which the kernel kills its workers and what they have started, and reaps it. Once: afterwards its number may
@@ -92,8 +97,13 @@ impl Zygote {
     pub(crate) fn end(&mut self) -> Cause {
         *self.ended.get_or_insert_with(|| {
             // It ends at that by itself, also where this process may not kill it.
-            let _ = rustix::net::shutdown(&self.socket, Shutdown::Write);
-            sys::kill_group(&self.pidfd, self.group);
+            if let Some(socket) = self.socket.get() {
+                let _ = rustix::net::shutdown(socket, Shutdown::Write);
+            }
+            match self.pidfd.get() {
+                Some(pidfd) => sys::kill_group(pidfd, self.group),
+                None => sys::kill_group_of_child(self.group),
+            }
             sys::reap_group(self.group)
         })
     }

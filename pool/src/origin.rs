@@ -10,6 +10,7 @@ use crate::error::PoolError;
 use crate::inherited;
 use crate::sys;
 use serde::{Deserialize, Serialize};
+use skep_ipc::KeptFd;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -39,11 +40,11 @@ pub(crate) struct Origin {
     start: Start,
     /// Missing where the program may not enter the directory that it is in: then processes start
     /// where it is later.
-    directory: Option<OwnedFd>,
+    directory: Option<KeptFd>,
     environment: Vec<(OsString, OsString)>,
     /// Missing where the program had closed it.
-    output: Option<OwnedFd>,
-    errors: Option<OwnedFd>,
+    output: Option<KeptFd>,
+    errors: Option<KeptFd>,
     identity: Identity,
     /// What a new process sets by itself.
     pub(crate) manners: Manners,
@@ -67,11 +68,11 @@ pub(crate) struct Manners {
 
 impl Origin {
     pub(crate) fn capture(entry: Entry, start: Start) -> Origin {
-        let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().ok();
+        let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().and_then(KeptFd::new).ok();
         Origin {
             entry,
             start,
-            directory: sys::current_directory().ok(),
+            directory: sys::current_directory().ok().and_then(|fd| KeptFd::new(fd).ok()),
             environment: std::env::vars_os().collect(),
             output: copy(rustix::stdio::stdout()),
             errors: copy(rustix::stdio::stderr()),
@@ -82,7 +83,7 @@ impl Origin {
 
     /// Where tasks print to.
     pub(crate) fn output(&self) -> BorrowedFd<'_> {
-        self.output.as_ref().map_or(rustix::stdio::stdout(), |fd| fd.as_fd())
+        open(&self.output).map_or(rustix::stdio::stdout(), |fd| fd.as_fd())
     }
 
     /// Tells whether a zygote of this program would still be the same user, which no waiting
@@ -111,14 +112,19 @@ impl Origin {
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env(MARKER, Role::Zygote(self.start).marker(&inherited::since_the_start()));
-        if let Some(directory) = &self.directory {
+        if let Some(directory) = open(&self.directory) {
             command.current_dir(format!("/proc/self/fd/{}", directory.as_raw_fd()));
         }
-        if let Some(errors) = self.errors.as_ref().and_then(|fd| fd.try_clone().ok()) {
+        if let Some(errors) = open(&self.errors).and_then(|fd| fd.try_clone().ok()) {
             command.stderr(Stdio::from(errors));
         }
         Ok(command)
     }
+}
+
+/// Also missing once the program has closed it.
+fn open(fd: &Option<KeptFd>) -> Option<&OwnedFd> {
+    fd.as_ref().and_then(KeptFd::get)
 }
 
 /// The executable of this process with these arguments. No pre_exec: so this is a vfork, whose cost

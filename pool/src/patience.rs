@@ -100,6 +100,7 @@ pub(crate) fn shortage(call: &str, error: Errno) -> String {
         Errno::NOMEM | Errno::NOBUFS => {
             "memory is short: have fewer workers, or give the machine or control group more"
         }
+        Errno::BADF => "code of this program has closed the pool's descriptors",
         Errno::NOSPC => "shared memory is short: enlarge /dev/shm, or have a smaller pool",
         _ => return format!("{call}: {error}"),
     };

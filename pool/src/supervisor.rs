@@ -1,4 +1,4 @@
-//! The supervisor: the one thread of a pool. It sleeps until a process ends or the pool does.
+//! The supervisor: the one thread of a pool. It sleeps until a process ends or the pool does, and looks around once a second.
 //!
 //! A worker's number is in `workers` from the request for it to its end: first *asked for*, then, when it has said `Fit`, *fit*. Whatever else is said of a number that
 //! is there is its end, and how it ends depends on how far it has come, not on the words: a fit one is settled, one that was asked for counts as a try that has failed.
@@ -22,6 +22,7 @@ use crate::sys;
 use crate::wire::{self, Reply, Request};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
+use skep_ipc::KeptFd;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -30,6 +31,8 @@ use std::time::{Duration, Instant};
 
 /// How often to look whether a ring, or the socket, that was full has room.
 const FULL: Duration = Duration::from_millis(2);
+/// How often to look around though nothing has happened: the program may have closed the bell, and with it what else would tell.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long processes that were killed may take to die.
 const DYING: Duration = Duration::from_secs(5);
 /// How long the zygote may take to reap them, before it is killed as well.
@@ -95,7 +98,7 @@ enum Worker {
 struct Process {
     pid: u32,
     /// Missing if there was no free descriptor for it.
-    pidfd: Option<OwnedFd>,
+    pidfd: Option<KeptFd>,
 }
 
 pub(crate) struct Supervisor {
@@ -199,7 +202,7 @@ impl Supervisor {
         if !self.core.flush() {
             pause = Some(FULL);
         }
-        let (said, has_ended, rung) = self.wait(pause).map_err(|e| format!("poll: {e}"))?;
+        let (said, has_ended, rung) = self.wait(pause).map_err(|e| patience::shortage("poll", e))?;
         if rung {
             self.core.bell().silence(); // heard before the next look at what it may have meant
         }
@@ -211,10 +214,14 @@ impl Supervisor {
 
     /// Whether the zygote has said something, whether it has ended, and whether the bell was rung.
     fn wait(&self, pause: Option<Duration>) -> Result<(bool, bool, bool), Errno> {
-        let bell = self.core.bell().as_fd();
+        let bell = self.core.bell().fd().ok_or(Errno::BADF)?.as_fd();
+        let pause = Some(pause.unwrap_or(LOOK).min(LOOK));
         match &self.zygote {
-            Some(zygote) => sys::readable([zygote.socket.as_fd(), zygote.pidfd.as_fd(), bell], pause)
-                .map(|[said, has_ended, rung]| (said, has_ended, rung)),
+            Some(zygote) => {
+                let [socket, pidfd] = [sys::kept(&zygote.socket)?.as_fd(), sys::kept(&zygote.pidfd)?.as_fd()];
+                sys::readable([socket, pidfd, bell], pause)
+                    .map(|[said, has_ended, rung]| (said, has_ended, rung))
+            }
             None => sys::readable([bell], pause).map(|[rung]| (false, false, rung)),
         }
     }
@@ -247,7 +254,7 @@ impl Supervisor {
         while missing > 0 {
             let run = self.numbers.run(missing as u32, |number| self.workers.contains_key(&number));
             let request = Request::Spawn { first: run.start, count: run.len() as u32 };
-            match wire::try_send(&zygote.socket, &request) {
+            match sys::kept(&zygote.socket).and_then(|socket| wire::try_send(socket, &request)) {
                 Ok(()) => {}
                 Err(Errno::AGAIN) => return Some(FULL),
                 Err(Errno::PIPE | Errno::CONNRESET) => return None, // the zygote is gone, which is seen next
@@ -266,7 +273,7 @@ impl Supervisor {
     /// Hears one message. False: the conversation is over. Without what cannot be heard nobody knows who has taken a task.
     fn listen(&mut self) -> Result<bool, String> {
         let Some(zygote) = &self.zygote else { return Ok(false) };
-        let heard = wire::receive::<Reply>(&zygote.socket);
+        let heard = sys::kept(&zygote.socket).and_then(wire::receive::<Reply>);
         let heard = heard.map_err(|e| patience::shortage("hearing the zygote", e))?;
         Ok(heard.map(|(reply, fds)| self.hear(reply, fds)).is_some())
     }
@@ -275,7 +282,7 @@ impl Supervisor {
         match reply {
             Reply::Fit { worker, pid } => {
                 let Some(stage @ Worker::Asked(_)) = self.workers.get_mut(&worker) else { return };
-                *stage = Worker::Fit(Process { pid, pidfd: fds.pop() });
+                *stage = Worker::Fit(Process { pid, pidfd: fds.pop().and_then(|fd| KeptFd::new(fd).ok()) });
                 lock(&self.board.pids).insert(worker, pid);
                 self.patience.renew();
                 self.has_served = true;
@@ -353,7 +360,9 @@ impl Supervisor {
     /// are are known. One that the kernel keeps for longer than [`DYING`] is killed, and takes no step any more.
     fn hear_all(&mut self) -> Result<(), String> {
         while let Some(zygote) = &self.zygote
-            && sys::has_ended(&zygote.socket, DYING).map_err(|e| format!("poll: {e}"))?
+            && sys::kept(&zygote.socket)
+                .and_then(|socket| sys::has_ended(socket, DYING))
+                .map_err(|e| patience::shortage("poll", e))?
             && self.listen()?
         {}
         Ok(())
@@ -367,16 +376,17 @@ impl Supervisor {
     /// process is left to an init that does not reap.
     fn end_processes(&mut self) {
         self.kill_workers();
-        if let Some(zygote) = &self.zygote {
+        if let Some(socket) = self.zygote.as_ref().and_then(|zygote| zygote.socket.get()) {
             // Hearing the end, the zygote kills its workers, also those that have no pidfd here.
-            let _ = rustix::net::shutdown(&zygote.socket, rustix::net::Shutdown::Write);
+            let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
         }
         let deadline = Instant::now() + REAPING;
         while let Some(zygote) = &self.zygote
             && !self.workers.is_empty()
         {
             let left = deadline.saturating_duration_since(Instant::now());
-            if sys::has_ended(&zygote.socket, left) != Ok(true) || self.listen() != Ok(true) {
+            let has_said = sys::kept(&zygote.socket).and_then(|socket| sys::has_ended(socket, left));
+            if has_said != Ok(true) || self.listen() != Ok(true) {
                 break;
             }
             self.kill_workers(); // some may have started just now
@@ -404,9 +414,14 @@ impl Drop for Supervisor {
 }
 
 impl Process {
+    /// Also missing once the program has closed it.
+    fn pidfd(&self) -> Option<&OwnedFd> {
+        self.pidfd.as_ref().and_then(KeptFd::get)
+    }
+
     /// Kills it and its group, in which is what its task has started.
     fn kill(&self) {
-        if let (Some(pidfd), Some(group)) = (&self.pidfd, Pid::from_raw(self.pid as i32)) {
+        if let (Some(pidfd), Some(group)) = (self.pidfd(), Pid::from_raw(self.pid as i32)) {
             sys::kill_group(pidfd, group);
             let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL); // before Linux 6.9
         }
@@ -425,7 +440,7 @@ impl Process {
     /// Where its pidfd is missing, its zygote must have ended. Then its number may have become another's: that one is waited for, in vain, but no living worker is taken
     /// for dead.
     fn is_dead(&self, timeout: Duration) -> Result<bool, Errno> {
-        if let Some(pidfd) = &self.pidfd {
+        if let Some(pidfd) = self.pidfd() {
             return sys::has_ended(pidfd, timeout);
         }
         let Some(pid) = Pid::from_raw(self.pid as i32) else { return Ok(true) };

@@ -5,6 +5,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions};
+use skep_ipc::KeptFd;
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs;
@@ -242,6 +243,14 @@ pub(crate) fn kill_group(leader: &OwnedFd, group: Pid) {
     }
 }
 
+/// The same for a child of this process, of which it has no pidfd any more: as long as it is not reaped, the number is its own.
+pub(crate) fn kill_group_of_child(leader: Pid) {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    if rustix::process::waitid(WaitId::Pid(leader), look).is_ok() {
+        let _ = rustix::process::kill_process_group(leader, Signal::KILL);
+    }
+}
+
 /// Reaps the children of this process in that group, which are about to end, but waits no longer than `at_most`.
 pub(crate) fn reap_dying(group: Pid, at_most: Duration) {
     let deadline = Instant::now() + at_most;
@@ -302,6 +311,11 @@ pub(crate) fn poll(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<
         let left = left.map(|t| Timespec { tv_sec: t.as_secs() as _, tv_nsec: t.subsec_nanos() as _ });
         rustix::event::poll(fds, left.as_ref()).map(drop)
     })
+}
+
+/// A descriptor that the program may have closed by mistake, which is an error then.
+pub(crate) fn kept(fd: &KeptFd) -> Result<&OwnedFd, Errno> {
+    fd.get().ok_or(Errno::BADF)
 }
 
 /// Whether something can be read, such as the end of a process from its pidfd; waits for it as long as `timeout`.

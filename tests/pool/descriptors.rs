@@ -1,7 +1,7 @@
 //! Tasks that close their process's descriptors: that costs nobody else anything.
 
 use crate::death::{Stop, kill_workers};
-use crate::support::{pool, until};
+use crate::support::{pool, printed, program, this_program, until};
 use crate::tasks::*;
 use skep::{Cause, Pool, TaskError};
 use std::sync::atomic::AtomicBool;
@@ -12,6 +12,7 @@ crate::laws!(
     tasks_behind_one_that_closes_all_descriptors_have_outcomes_while_workers_are_killed,
     a_task_that_reuses_the_numbers_it_closed_keeps_its_files,
     a_task_that_was_not_begun_is_not_charged_for_another_ones_descriptors,
+    a_program_that_closes_all_descriptors_can_end_its_pool,
 );
 
 /// More than lies in a record.
@@ -111,6 +112,12 @@ fn a_task_that_was_not_begun_is_not_charged_for_another_ones_descriptors() {
         assert_ne!(pool.stats().worker_pids, first, "the worker found its way: this law has not been tried");
     }
     end(pool);
+}
+
+/// By each of the ways to end it, in the middle of a task.
+fn a_program_that_closes_all_descriptors_can_end_its_pool() {
+    let said = printed(program(&this_program(), "close-all-and-end", &[]));
+    assert_eq!(said, "joined\nterminated\ndropped\nbroken");
 }
 
 fn end(pool: Pool) {

@@ -2,7 +2,7 @@
 
 use crate::support::{is_dead, kill, pool, until, zygote_of};
 use crate::tasks::*;
-use skep::{Pool, PoolError, TaskError};
+use skep::{Future, Pool, PoolError, TaskError};
 use std::fs;
 use std::io::{Seek, Write};
 use std::os::fd::AsRawFd;
@@ -146,6 +146,7 @@ pub fn after_init() {
         "mass-death" => mass_death(),
         "no-descriptors" => no_descriptors(),
         "few-descriptors" => few_descriptors(),
+        "close-all-and-end" => close_all_and_end(),
         "fork" => fork(),
         "fork-and-use" => fork_and_use(),
         "half-written" => half_written(),
@@ -269,6 +270,44 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn give_up() -> ! {
     println!("no outcome");
     std::process::exit(0)
+}
+
+/// Closes what its pool has open here, opens files of its own under those numbers, and ends the pool.
+fn close_all_and_end() {
+    thread::spawn(|| {
+        thread::sleep(PATIENCE);
+        give_up();
+    });
+    fn ends(how: &str, end: impl FnOnce(Pool, &Future<()>)) {
+        let pool = pool(1);
+        assert_eq!(pool.apply(square, 7), Ok(49));
+        let running = pool.apply_async(sleep_forever, ());
+        close_all_descriptors();
+        let mut files: Vec<_> = (0..40).map(|_| tempfile::tempfile().unwrap()).collect();
+        files.iter_mut().for_each(|file| file.write_all(b"mine").unwrap());
+        end(pool, &running);
+        assert!(running.is_ready());
+        for mut file in files {
+            file.rewind().unwrap();
+            assert_eq!(std::io::read_to_string(file).unwrap(), "mine");
+        }
+        println!("{how}");
+    }
+    ends("joined", |pool, running| {
+        kill(pool.stats().worker_pids[0], libc::SIGKILL);
+        until("it is broken", || running.is_ready());
+        pool.close();
+        pool.join().unwrap();
+    });
+    ends("terminated", |pool, _| {
+        pool.terminate();
+        pool.join().unwrap();
+    });
+    ends("dropped", |pool, _| drop(pool));
+    ends("broken", |pool, running| {
+        until("it is broken", || running.is_ready());
+        assert!(matches!(pool.apply(square, 7), Err(TaskError::PoolBroken { .. })));
+    });
 }
 
 fn fork() {
