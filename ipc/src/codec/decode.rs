@@ -124,6 +124,22 @@ impl<'a> Decoder<'a> {
         self.name()?.ok_or_else(|| Error::new("a variant has no name"))
     }
 
+    /// Decodes a variant, whose name has been read. A type that leaves its value there is an error: what follows would be
+    /// decoded from the wrong place.
+    #[inline]
+    fn whole_variant<R>(
+        &mut self,
+        has_value: bool,
+        work: impl FnOnce(&mut Self) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let before = self.rest.len();
+        let result = work(self)?;
+        if has_value && self.rest.len() == before {
+            return Err(Error::new("the variant has a value, which the type does not take"));
+        }
+        Ok(result)
+    }
+
     /// Does what is one level deeper.
     #[inline]
     pub(super) fn nested<R>(&mut self, work: impl FnOnce(&mut Self) -> Result<R, Error>) -> Result<R, Error> {
@@ -226,7 +242,9 @@ impl<'a> Decoder<'a> {
             }
             VARIANT => {
                 let name = self.variant_name()?;
-                self.nested(|decoder| visitor.visit_map(OneEntry { decoder, name: Some(name) }))
+                self.whole_variant(true, |decoder| {
+                    decoder.nested(|decoder| visitor.visit_map(OneEntry { decoder, name: Some(name) }))
+                })
             }
             tag => match width(tag) {
                 Some(width) => Number { tag, bytes: self.take(width)? }.deserialize_any(visitor),
@@ -438,7 +456,10 @@ impl<'de> Deserializer<'de> for &mut Decoder<'_> {
         match self.byte()? {
             tag @ (UNIT_VARIANT | VARIANT) => {
                 let name = self.variant_name()?;
-                visitor.visit_enum(Variant { decoder: self, name, has_value: tag == VARIANT })
+                let has_value = tag == VARIANT;
+                self.whole_variant(has_value, |decoder| {
+                    visitor.visit_enum(Variant { decoder, name, has_value })
+                })
             }
             STR => {
                 let name = self.counted()?;

@@ -186,3 +186,47 @@ fn long_names_arrive_each_time() {
     }
     check(vec![Long { a: 1, b: 2 }; 3]);
 }
+
+/// Here the value would be the next item.
+#[test]
+fn a_type_that_leaves_a_variants_value_where_it_is_gets_an_error() {
+    use serde::de::{Deserializer, EnumAccess, MapAccess, Visitor};
+    #[derive(Debug, PartialEq)]
+    struct Name<const IS_ENUM: bool>(String);
+    struct Names<const IS_ENUM: bool>;
+    impl<'de, const IS_ENUM: bool> Visitor<'de> for Names<IS_ENUM> {
+        type Value = Name<IS_ENUM>;
+        fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+            f.write_str("a variant")
+        }
+        fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<Self::Value, A::Error> {
+            Ok(Name(data.variant()?.0))
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut data: A) -> Result<Self::Value, A::Error> {
+            Ok(Name(data.next_key()?.unwrap_or_default()))
+        }
+        fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+            Ok(Name(name.into()))
+        }
+    }
+    impl<'de, const IS_ENUM: bool> Deserialize<'de> for Name<IS_ENUM> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            if IS_ENUM {
+                deserializer.deserialize_enum("Name", &[], Names)
+            } else {
+                deserializer.deserialize_any(Names)
+            }
+        }
+    }
+    #[derive(Serialize)]
+    enum Sent {
+        One,
+        Of(Box<Sent>),
+    }
+    let names = |names: &Sent| bytes_of(&[names]);
+    let of = names(&Sent::Of(Box::new(Sent::One)));
+    assert_eq!(decode::<Vec<Name<true>>>(&names(&Sent::One)).unwrap(), [Name("One".into())]);
+    assert_eq!(decode::<Vec<Name<false>>>(&names(&Sent::One)).unwrap(), [Name("One".into())]);
+    assert!(decode::<Vec<Name<true>>>(&of).is_err());
+    assert!(decode::<Vec<Name<false>>>(&of).is_err());
+}
