@@ -27,7 +27,8 @@ use std::time::Duration;
 /// `put` and `get` look for a while, then sleep. A producer that is *stopped* between its claim and its
 /// publication, while it copies an item or a batch, holds up the consumers in its place until it goes on,
 /// and what lies behind. A consumer that is stopped with an item in its hands (in `get`, in `get_with`, with
-/// a lease) holds up the producers once they have come round to its place. One that is *killed* there holds
+/// a lease) holds up the producers once they have come round to its place, and those who wait for the end
+/// of a closed queue. One that is *killed* there holds
 /// up nobody: participants that wait notice it within a tenth of a second, and repair; those that have slept
 /// for long on an idle queue, within two seconds. Who only tries notices it at the first try after that
 /// tenth. The time begins when the kernel has freed the dead process's memory.
