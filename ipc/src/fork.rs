@@ -51,6 +51,11 @@ impl Epoch {
         Ok(Epoch { word, value: here.load(Ordering::Acquire) })
     }
 
+    /// Differs from those of the processes that this one descends from by forks; never 0.
+    pub(crate) fn number(self) -> u32 {
+        self.value
+    }
+
     /// Whether this still is the process that asked for the epoch.
     #[inline]
     pub(crate) fn is_current(self) -> bool {

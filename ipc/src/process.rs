@@ -20,9 +20,10 @@
 //! Where the kernel does not tell, the lock alone decides: in another pid or time namespace, without `/proc`, and
 //! about a process that this one may not look at (another user's, or one that is not dumpable).
 
+use crate::fork::Epoch;
 use crate::sys::{self, FileId};
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// A process, from the beginning of a program to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,17 +38,34 @@ pub(crate) struct Process {
 /// Drawn at the first use; a forked child has it too, and another pid.
 static IMAGE: AtomicU64 = AtomicU64::new(0);
 
+/// What the kernel has said of this process: to ask it takes longer than to attach a segment. In a forked child it is the parent's,
+/// which shows in the epoch. Threads that ask at the same time hear the same, so no lock is needed, which a fork could leave locked.
+static STARTED: AtomicU64 = AtomicU64::new(0);
+static NAMESPACE: AtomicU64 = AtomicU64::new(0);
+/// Stored when the two above are; 0: they are not.
+static KNOWN_IN: AtomicU32 = AtomicU32::new(0);
+
 impl Process {
-    /// This one.
-    pub(crate) fn this() -> Process {
+    /// This one, whose epoch that is.
+    pub(crate) fn this(epoch: Epoch) -> Process {
         let drawn = sys::nanoseconds() | 1;
         let image = IMAGE.compare_exchange(0, drawn, Relaxed, Relaxed);
-        Process {
-            pid: std::process::id(),
-            started: sys::started(None).unwrap_or(0),
-            namespace: sys::pid_namespace().unwrap_or(0),
-            image: image.err().unwrap_or(drawn),
+        let (started, namespace) = Process::facts(epoch);
+        Process { pid: std::process::id(), started, namespace, image: image.err().unwrap_or(drawn) }
+    }
+
+    /// When this one was started, and where.
+    fn facts(epoch: Epoch) -> (u64, u64) {
+        if KNOWN_IN.load(Acquire) == epoch.number() {
+            return (STARTED.load(Relaxed), NAMESPACE.load(Relaxed));
         }
+        let (started, namespace) = (sys::started(None), sys::pid_namespace());
+        if let (Ok(started), Ok(namespace)) = (&started, &namespace) {
+            STARTED.store(*started, Relaxed);
+            NAMESPACE.store(*namespace, Relaxed);
+            KNOWN_IN.store(epoch.number(), Release);
+        }
+        (started.unwrap_or(0), namespace.unwrap_or(0))
     }
 
     /// Whether this one was it, before it executed the program that runs now.
@@ -68,5 +86,36 @@ impl Process {
         let answer = sys::started(Some(self.pid))
             .and_then(|started| Ok(started == self.started && sys::has_mapped(self.pid, file)?));
         answer.unwrap_or_else(|error| !sys::is_gone(&error) && !sys::is_forbidden(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a forked child has in its memory is its parent's.
+    #[test]
+    fn a_forked_child_is_another_process() {
+        let here = Process::this(Epoch::current().unwrap());
+        let again = Process::this(Epoch::current().unwrap());
+        assert_eq!(here, again);
+        std::thread::sleep(std::time::Duration::from_millis(30)); // ticks of the clock, that the starts differ
+        // SAFETY: the child reads two files, and leaves at once.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let this = Epoch::current().map(Process::this);
+            let is_right = this.is_ok_and(|this| {
+                this.pid == std::process::id()
+                    && Ok(this.started) == sys::started(None).map_err(drop)
+                    && this.started != here.started
+                    && (this.namespace, this.image) == (here.namespace, here.image)
+            });
+            // SAFETY: runs nothing of this process's.
+            unsafe { libc::_exit(i32::from(!is_right)) }
+        }
+        let mut status = 0;
+        // SAFETY: our own child, into a valid place.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        assert_eq!(status, 0);
     }
 }

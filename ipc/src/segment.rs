@@ -283,7 +283,8 @@ impl Segment {
     fn assemble(map: Mapping, file: OwnedFd, geometry: Geometry) -> Result<Segment, Error> {
         let locks = Locks::open(&file, geometry.peers)?;
         let file = KeptFd::new(file).map_err(|e| Error::os("fstat", e))?;
-        let (file_again, blind_since, process) = (OnceLock::new(), AtomicU32::new(0), Process::this());
+        let (file_again, blind_since, process) =
+            (OnceLock::new(), AtomicU32::new(0), Process::this(locks.epoch()));
         let segment =
             Segment(Arc::new(Inner { map, geometry, file, file_again, blind_since, locks, process }));
         segment.cross_out_former_selves();
