@@ -32,6 +32,7 @@ else
   mv "$logs/.all" "$logs/.selected"
 fi
 
+touch "$logs/.failed"
 # explore TEST: in a process of its own, so that a failure costs no other test.
 explore() {
   local status=0
@@ -49,7 +50,7 @@ export binary logs
   cat "$logs/.selected"
 } | awk '!seen[$0]++' | xargs -P "$(nproc)" -I TEST bash -c 'explore TEST' | tee "$logs/.models"
 
-failed=$(cat "$logs/.failed" 2> /dev/null | wc -l)
+failed=$(wc -l < "$logs/.failed")
 awk -v failed="$failed" '
   /^model / { models++; match($0, /kill points [0-9]+/); kills += substr($0, RSTART + 12, RLENGTH - 12)
               match($0, /executions [0-9]+/); runs += substr($0, RSTART + 11, RLENGTH - 11) }
