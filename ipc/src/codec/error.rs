@@ -29,7 +29,8 @@ impl Error {
     /// The same, of a name that others may be writing: it is copied first, and looked at then.
     #[cold]
     pub(super) fn within_bytes(self, name: &[u8]) -> Error {
-        self.within(&String::from_utf8_lossy(&name.to_vec()))
+        let copy = name.to_vec();
+        self.within(&String::from_utf8_lossy(&copy))
     }
 }
 
