@@ -31,9 +31,9 @@ impl KeptFd {
     /// Keeps a descriptor.
     ///
     /// # Errors
-    /// The number is closed already.
+    /// The number is closed already, or the kernel cannot tell where it leads.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
-        let file = sys::file_id(fd.as_fd()).ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
+        let file = sys::file_id(fd.as_fd())?;
         Ok(KeptFd::of(fd, file))
     }
 
@@ -48,7 +48,12 @@ impl KeptFd {
     /// The descriptor; `None` if it was closed behind our back, and perhaps is another file's now.
     pub fn get(&self) -> Option<&OwnedFd> {
         let is_owner = owner(&self.fd).is_none_or(|owner| owner.load(Relaxed) == self.serial);
-        (is_owner && sys::file_id(self.fd.as_fd()) == Some(self.file)).then_some(&self.fd)
+        let leads_there = || match sys::file_id(self.fd.as_fd()) {
+            Ok(file) => file == self.file,
+            // A look that fails for want of something else says nothing, and it was ours before.
+            Err(error) => error.raw_os_error() != Some(libc::EBADF),
+        };
+        (is_owner && leads_there()).then_some(&self.fd)
     }
 
     /// The descriptor as it was at first, wherever its number leads by now.

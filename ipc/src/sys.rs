@@ -201,9 +201,9 @@ pub(crate) struct FileFacts {
     pub(crate) identity: FileId,
 }
 
-/// Which file a descriptor leads to; `None` if it is closed.
-pub(crate) fn file_id(fd: BorrowedFd<'_>) -> Option<FileId> {
-    nix::sys::stat::fstat(fd).ok().map(|facts| (facts.st_dev, facts.st_ino))
+/// Returns which file a descriptor leads to. `EBADF`: it is closed.
+pub(crate) fn file_id(fd: BorrowedFd<'_>) -> io::Result<FileId> {
+    Ok(nix::sys::stat::fstat(fd).map(|facts| (facts.st_dev, facts.st_ino))?)
 }
 
 /// The offset of an open file description; `None` if there is none behind the number.
@@ -337,7 +337,7 @@ fn open_if(path: &Path, file: FileId) -> Option<OwnedFd> {
     }
     let opened = File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
     let opened = above_stdio(opened.into()).ok()?;
-    (file_id(opened.as_fd()) == Some(file)).then_some(opened)
+    file_id(opened.as_fd()).is_ok_and(|id| id == file).then_some(opened)
 }
 
 // --- processes -------------------------------------------------------------------------------------------------
