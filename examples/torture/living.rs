@@ -17,14 +17,23 @@ pub fn sleeps(pid: u64) -> bool {
 
 /// When the process started, in ticks since the machine did.
 pub fn started(pid: u64) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+    facts(pid)?.get(19)?.parse().ok()
+}
+
+/// The parent of a process, as long as the process lives.
+pub fn parent(pid: u64) -> Option<u32> {
+    let facts = facts(pid)?;
+    if matches!(&**facts.first()?, "Z" | "X") { None } else { facts.get(1)?.parse().ok() }
 }
 
 /// The process's state and flags, as `proc(5)` tells them.
 fn look(pid: u64) -> Option<(char, u64)> {
+    let facts = facts(pid)?;
+    Some((facts.first()?.chars().next()?, facts.get(6)?.parse().ok()?))
+}
+
+/// What `/proc` says of a process behind its name, which may contain anything.
+fn facts(pid: u64) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Behind the name, which may contain anything.
-    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-    Some((fields.next()?.chars().next()?, fields.nth(5)?.parse().ok()?))
+    Some(stat.rsplit_once(") ")?.1.split(' ').map(str::to_owned).collect())
 }

@@ -1,5 +1,6 @@
 //! The thread of a caller that kills and stops the processes of its pool.
 
+use crate::living;
 use crate::random::Random;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use skep::{Cause, Pool};
@@ -51,20 +52,12 @@ impl Target {
     /// `None` if it is no child of `parent` any more.
     fn child_of(parent: u32, pid: u32) -> Option<Target> {
         let fd = pidfd_open(Pid::from_raw(pid as i32)?, PidfdFlags::empty()).ok()?;
-        (parent_of(pid) == Some(parent)).then_some(Target(fd))
+        (living::parent(pid.into()) == Some(parent)).then_some(Target(fd))
     }
 
     fn signal(&self, signal: Signal) -> bool {
         pidfd_send_signal(&self.0, signal).is_ok()
     }
-}
-
-/// The parent of a process, as long as the process lives.
-fn parent_of(pid: u32) -> Option<u32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-    let lives = !matches!(fields.next()?, "Z" | "X");
-    fields.next()?.parse().ok().filter(|_| lives)
 }
 
 /// Strikes until it is told to stop, and keeps the list of the pool's processes.
@@ -79,8 +72,8 @@ pub fn rage(
     let mut fork_server = None;
     while !stop.load(Acquire) {
         let workers = pool.stats().worker_pids;
-        let parent = workers.first().and_then(|pid| parent_of(*pid));
-        let parent = parent.filter(|parent| parent_of(*parent) == Some(std::process::id()));
+        let parent = workers.first().and_then(|pid| living::parent(u64::from(*pid)));
+        let parent = parent.filter(|parent| living::parent(u64::from(*parent)) == Some(std::process::id()));
         let all = parent.iter().chain(&workers).map(|pid| u64::from(*pid));
         let words = all.chain(std::iter::repeat(0));
         watched.iter().zip(words).for_each(|(word, pid)| word.store(pid, Release));
